@@ -2185,6 +2185,7 @@ struct load {
     int is_zeros, is_ours;      /* nothing but zeros; something that begins like a record */
     uint64_t bad, bad_regions;  /* damaged bytes before an intact record */
     uint64_t torn, torn_starts; /* likewise behind the last one so far, and records that begin there */
+    uint64_t torn_frames;       /* lines there that begin like a frame: two, if a border was lost */
     char *reason;               /* set if the file is not for this server */
 };
 
@@ -2223,7 +2224,8 @@ static struct store_room *loaded_room(struct load *load, const struct store_name
         remove_room(spot, load->now);
     }
     if (spot == NULL) {
-        (void)snprintf(load->reason, STORE_REASON_SIZE, "%s holds more than %zu rooms; start with a larger -o rooms=.",
+        (void)snprintf(load->reason, STORE_REASON_SIZE,
+                       "%.300s holds more than %zu rooms; start with a larger -o rooms=.",
                        store->path, store->options.rooms);
         return NULL;
     }
@@ -2298,8 +2300,8 @@ static struct store_member *loaded_member(struct load *load, struct store_room *
     if (room->count == load->store->options.members && is_damaged(load)) remove_member(silent_member(room), load->now);
     if (room->count == load->store->options.members) {
         (void)snprintf(load->reason, STORE_REASON_SIZE,
-                       "%s holds more than %zu names in a room; start with a larger -o members=.", load->store->path,
-                       load->store->options.members);
+                       "%.300s holds more than %zu names in a room; start with a larger -o members=.",
+                       load->store->path, load->store->options.members);
         return NULL;
     }
     return add_member(room, by, name, key, load->now);
@@ -2537,7 +2539,10 @@ static void skip_damage(struct load *load)
     size_t i, left = load->end - load->start;
     const unsigned char *at = load->window + load->start;
 
-    for (i = 1; i < left && !may_begin(at, i, left); i++) load->is_zeros &= at[i - 1] == 0;
+    for (i = 1; i < left && !may_begin(at, i, left); i++) {
+        load->is_zeros &= at[i - 1] == 0;
+        load->torn_frames += at[i - 1] == '\n' && left - i >= 4 && memcmp(at + i, "id: ", 4) == 0;
+    }
     load->is_zeros &= at[i - 1] == 0;
     load->is_astray = i == left && !load->is_eof;
     if (load->is_astray) i -= 16; /* a record may begin in what is not read yet */
@@ -2556,7 +2561,7 @@ static void load_next(struct load *load)
     if (kind != KINDS && length > 0 && load_record(load, kind, at, length) == 0) {
         if (load->torn > 0) load->bad_regions++;
         load->bad += load->torn;
-        load->torn = load->torn_starts = 0;
+        load->torn = load->torn_starts = load->torn_frames = 0;
         load->start += length;
         load->offset += length;
         load->good_end = load->offset;
@@ -2575,7 +2580,7 @@ static int load_file(struct load *load)
     load->is_zeros = 1;
     for (;;) {
         if (load->end - load->start < RECORD_MAX && !load->is_eof && fill_window(load) != 0) {
-            (void)snprintf(load->reason, STORE_REASON_SIZE, "%s can't be read (%s).", store->path, strerror(errno));
+            (void)snprintf(load->reason, STORE_REASON_SIZE, "%.300s can't be read (%s).", store->path, strerror(errno));
             return -1;
         }
         if (load->start == load->end) break;
@@ -2587,7 +2592,7 @@ static int load_file(struct load *load)
         if (load->offset < strlen(kinds[i]) && memcmp(load->window, kinds[i], (size_t)load->offset) == 0) return 0;
     }
     (void)snprintf(load->reason, STORE_REASON_SIZE,
-                   "%s is not a data file of snug: it is left as it is; name another with -f.", store->path);
+                   "%.300s is not a data file of snug: it is left as it is; name another with -f.", store->path);
     return -1;
 }
 
@@ -2687,7 +2692,7 @@ static int check_regular(const struct store *store, char *reason)
     struct stat status;
 
     if (stat(store->path, &status) != 0 || S_ISREG(status.st_mode)) return 0;
-    (void)snprintf(reason, STORE_REASON_SIZE, "%s is no regular file; name another with -f.", store->path);
+    (void)snprintf(reason, STORE_REASON_SIZE, "%.300s is no regular file; name another with -f.", store->path);
     return -1;
 }
 
@@ -2701,15 +2706,16 @@ static int lock(struct store *store, char *reason)
     whole.l_whence = SEEK_SET;
     store->lock_fd = disk.open(store->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (store->lock_fd < 0) {
-        (void)snprintf(reason, STORE_REASON_SIZE, "%s can't be made (%s).", store->lock_path, strerror(errno));
+        (void)snprintf(reason, STORE_REASON_SIZE, "%.300s can't be made (%s).", store->lock_path, strerror(errno));
         return -1;
     }
     if (fcntl(store->lock_fd, F_SETLK, &whole) == 0) return 0;
     if (errno == EAGAIN || errno == EACCES) {
-        (void)snprintf(reason, STORE_REASON_SIZE, "%s is used by another snug; stop that or name another file with -f.",
+        (void)snprintf(reason, STORE_REASON_SIZE,
+                       "%.300s is used by another snug; stop that or name another file with -f.",
                        store->path);
     } else {
-        (void)snprintf(reason, STORE_REASON_SIZE, "%s can't be locked (%s).", store->lock_path, strerror(errno));
+        (void)snprintf(reason, STORE_REASON_SIZE, "%.300s can't be locked (%s).", store->lock_path, strerror(errno));
     }
     return -1;
 }
@@ -2733,7 +2739,7 @@ static void keep_damaged(struct store *store)
 /* Does away with what load_file passed over, and says so. */
 static void mend(struct store *store, const struct load *load, struct store_time now)
 {
-    int is_torn = load->torn > 0 && load->torn_starts <= 1;
+    int is_torn = load->torn > 0 && load->torn_starts <= 1 && load->torn_frames <= 1;
 
     store->size = load->offset;
     if (load->offset == 0) return;
@@ -2789,7 +2795,8 @@ static int read_file(struct store *store, struct store_time now, char *reason)
     load.reason = reason;
     store->fd = disk.open(store->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (store->fd < 0) {
-        (void)snprintf(reason, STORE_REASON_SIZE, "%s can't be opened for writing (%s).", store->path, strerror(errno));
+        (void)snprintf(reason, STORE_REASON_SIZE, "%.300s can't be opened for writing (%s).", store->path,
+                       strerror(errno));
         return -1;
     }
     load.window = malloc(LOAD_SIZE);
@@ -2836,7 +2843,8 @@ struct store *store_open(const struct store_options *options, struct store_time 
     (void)lay_out(store, options, store->block);
     store->path = resolve(options->file);
     if (store->path == NULL) {
-        (void)snprintf(reason, STORE_REASON_SIZE, "%s can't be made or opened (%s).", options->file, strerror(errno));
+        (void)snprintf(reason, STORE_REASON_SIZE, "%.300s can't be made or opened (%s).", options->file,
+                       strerror(errno));
         goto failed;
     }
     store->lock_path = with_suffix(store->path, ".lock");

@@ -2629,6 +2629,26 @@ static void a_torn_end_costs_the_torn_record_alone(void **state)
     free(sample.bytes);
 }
 
+static void a_message_that_a_lost_border_hides_is_kept_beside(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    char *found, *bytes;
+    size_t length;
+    int kept;
+
+    (void)state;
+    say(ann, "one");
+    say(ann, "two");
+    bytes = read_whole(world.path, &length);
+    bytes[strstr(bytes, "one\"}\n\n") - bytes + 5] = ' '; /* both newlines between the two */
+    bytes[strstr(bytes, "one\"} \n") - bytes + 6] = ' ';
+    found = dump_of(bytes, length, &kept);
+    assert_true(kept);
+    assert_non_null(strstr(world.told, "is damaged"));
+    free(found);
+    free(bytes);
+}
+
 static void a_damaged_byte_costs_its_record_alone(void **state)
 {
     static const unsigned char flips[] = {0x01, 0x80, 0x20};
@@ -3641,6 +3661,8 @@ int main(void)
          NULL},
         {"the file reads as text", the_file_reads_as_text, begin, end, NULL},
         {"a torn end costs the torn record alone", a_torn_end_costs_the_torn_record_alone, begin, end, NULL},
+        {"a message that a lost border hides is kept beside", a_message_that_a_lost_border_hides_is_kept_beside, begin,
+         end, NULL},
         {"a damaged byte costs its record alone", a_damaged_byte_costs_its_record_alone, begin, end, NULL},
         {"damage is kept beside and mended for good", damage_is_kept_beside_and_mended_for_good, begin, end, NULL},
         {"damage that hid who gave way does not refuse the start",
