@@ -1,0 +1,1363 @@
+/* main.c: the command and the chat: options, who may ask, the page, the routes, and what joins the store's rooms to
+ * http's channels. The one file that knows both neighbours.
+ *
+ * A message comes in by send_message, store_send writes it and calls `room_changed`, which wakes the room's channel;
+ * at the end of the turn http.c draws what each reader has not seen by `next_span`. */
+#ifndef _XOPEN_SOURCE
+#define _XOPEN_SOURCE 700
+#endif
+
+#include "http.h"
+#include "store.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+#if defined __linux__ || defined __FreeBSD__ || defined __NetBSD__ || defined __OpenBSD__ || defined __APPLE__
+#define HAS_GETIFADDRS /* not POSIX, but the only way to learn all addresses */
+#include <ifaddrs.h>
+#endif
+
+#define VERSION "0.1"
+
+/* ---- limits ---- */
+
+#define HOSTS_MAX 16               /* -o host= */
+#define WAIT_MAX_S 60              /* of `messages?wait=` */
+#define NONCE_MAX 64               /* bytes of a nonce */
+#define TOKEN_SIZE 16              /* random bytes */
+#define TOKEN_DIGITS (2 * TOKEN_SIZE)
+#define COOKIE_AGE_S (30 * 86400LL) /* or the hold, if that is longer */
+#define OTHER_FILES 32             /* descriptors beside the connections: listeners, files, pipes, spare ones */
+#define ROOM_PATH_MAX (3 * STORE_NAME_MAX + 1)
+#define FIELDS_SIZE 512
+#define LOCATION_SIZE (HTTP_HEAD_MAX + ROOM_PATH_MAX + 64)
+
+static const unsigned char page[] = {
+#include "page.inc"
+};
+
+/* ---- the chat ---- */
+
+struct settings {
+    const char *address, *file;
+    uint16_t port;
+    size_t rooms, history, members, connections, peer;
+    int asked_connections; /* else they may be fewer, where descriptors are */
+    struct store_rate rate, joins;
+    int64_t hold_ms;
+    const char *hosts[HOSTS_MAX];
+    size_t host_count;
+};
+
+/* What is kept with an address. */
+struct address {
+    struct store_bucket says, joins;
+};
+
+/* What is kept with a connection that streams, waits or pulls. */
+struct reader {
+    enum { STREAM, WAITING, ARRAY } kind;
+    int64_t deadline_ms; /* WAITING */
+    struct store_cursor cursor;
+};
+
+struct chat;
+struct route;
+
+/* The request at work: found out by check_request, used by the route. */
+struct call {
+    const struct route *route;
+    struct store_name room;        /* of a path with one */
+    char room_path[ROOM_PATH_MAX]; /* the same, percent-encoded */
+    struct store_member *member;   /* found by find_member */
+    char token[TOKEN_DIGITS + 1];  /* his */
+};
+
+struct chat {
+    struct settings settings;
+    struct store *store;
+    struct http_server *server; /* NULL while the store opens */
+    int random_fd;
+    int signal_fd;              /* read end of the signals' pipe */
+    int stops;
+    struct call call;
+    char own_name[256];
+    char cookie_name[16];
+    char etag[19];              /* with its quotes */
+    char page_fields[FIELDS_SIZE];
+    unsigned char query[HTTP_HEAD_MAX]; /* decoded in place */
+};
+
+static struct store_time now_of(const struct chat *chat)
+{
+    struct http_time clock = http_now(chat->server);
+    struct store_time now;
+
+    now.wall_ms = clock.wall_ms;
+    now.mono_ms = clock.mono_ms;
+    return now;
+}
+
+static struct store_bytes for_store(struct http_bytes bytes)
+{
+    struct store_bytes same;
+
+    same.at = bytes.at;
+    same.length = bytes.length;
+    return same;
+}
+
+static struct http_bytes bytes_of(const char *text)
+{
+    struct http_bytes bytes;
+
+    bytes.at = (const unsigned char *)text;
+    bytes.length = strlen(text);
+    return bytes;
+}
+
+/* ---- options ---- */
+
+enum value { COUNT, COUNT_OR_OFF, SIZE, RATE, DURATION, SYNC, HOST, LATER };
+
+static const struct option {
+    const char *name;
+    enum value value;
+    size_t offset;         /* in struct settings */
+    uint64_t least, most;
+    const char *fallback;  /* NULL: not set */
+    const char *form, *help;
+} options[] = {
+    {"rooms", COUNT, offsetof(struct settings, rooms), 1, 1000000, "64", "N", "rooms at most"},
+    {"history", SIZE, offsetof(struct settings, history), STORE_HISTORY_MIN, 1 << 30, "256k", "SIZE",
+     "bytes of messages kept per room at least (8k to 1g)"},
+    {"members", COUNT, offsetof(struct settings, members), 2, STORE_MEMBERS_MAX, "256", "N", "names held per room"},
+    {"connections", COUNT, offsetof(struct settings, connections), 1, 1000000, "1024", "N", "connections at once"},
+    {"peer", COUNT_OR_OFF, offsetof(struct settings, peer), 1, 1000000, "128", "N or off",
+     "connections at once from one address"},
+    {"rate", RATE, offsetof(struct settings, rate), 1, 1000000, "20/10", "N/S or off",
+     "messages a member may send in S seconds"},
+    {"joins", RATE, offsetof(struct settings, joins), 1, 1000000, "20/10", "N/S or off",
+     "joins from one address in S seconds"},
+    {"proxy", LATER, 0, 0, 0, NULL, "ADDRESS", "a reverse proxy (not in this version)"},
+    {"sync", SYNC, 0, 0, 0, "second", "second", "the data file is fsynced a second after a message at most"},
+    {"hold", DURATION, offsetof(struct settings, hold_ms), 0, 3650ULL * 86400, "1d", "DURATION",
+     "how long an absent holder keeps a name"},
+    {"host", HOST, 0, 0, 0, NULL, "NAME", "a further Host to answer to (repeatable)"},
+};
+
+#define OPTION_COUNT (sizeof options / sizeof options[0])
+
+static int complain(const char *what, const char *text, const char *why)
+{
+    (void)fprintf(stderr, "snug: %s %s %s; try snug -h.\n", what, text, why);
+    return -1;
+}
+
+/* Splits a suffix of UNITS off TEXT, each FACTORS as much as the plain number. */
+static int read_scaled(const char *text, const char *units, const uint64_t *factors, uint64_t most, uint64_t *number)
+{
+    struct http_bytes digits = bytes_of(text);
+    const char *unit = digits.length > 0 ? strchr(units, text[digits.length - 1]) : NULL;
+    uint64_t factor = 1;
+
+    if (unit != NULL && *unit != '\0') {
+        factor = factors[unit - units];
+        digits.length--;
+    }
+    if (http_number(digits, most / factor, number) != 0) return -1;
+    *number *= factor;
+    return 0;
+}
+
+static int read_rate(char *text, uint64_t most, struct store_rate *rate)
+{
+    char *slash = strchr(text, '/');
+    uint64_t tokens, period_s;
+
+    rate->tokens = 0;
+    rate->period_s = 1;
+    if (strcmp(text, "off") == 0) return 0;
+    if (slash == NULL) return -1;
+    *slash = '\0';
+    if (http_number(bytes_of(text), most, &tokens) != 0 || tokens == 0) return -1;
+    if (http_number(bytes_of(slash + 1), 86400, &period_s) != 0 || period_s == 0) return -1;
+    rate->tokens = (int64_t)tokens;
+    rate->period_s = (int64_t)period_s;
+    return 0;
+}
+
+/* Reads TEXT as the value of the option ROW. */
+static int set_value(struct settings *settings, const struct option *row, char *text)
+{
+    static const uint64_t sizes[] = {1024, 1024 * 1024, 1024 * 1024 * 1024}, seconds[] = {1, 60, 3600, 86400};
+    void *place = (unsigned char *)settings + row->offset;
+    uint64_t number = 0;
+    int result = 0;
+
+    if (row->value == COUNT_OR_OFF && strcmp(text, "off") == 0) {
+        *(size_t *)place = 0;
+        return 0;
+    }
+    switch (row->value) {
+    case COUNT_OR_OFF:
+    case COUNT: result = http_number(bytes_of(text), row->most, &number); break;
+    case SIZE: result = read_scaled(text, "kmg", sizes, row->most, &number); break;
+    case DURATION: result = read_scaled(text, "smhd", seconds, row->most, &number); break;
+    case RATE: return read_rate(text, row->most, place);
+    case SYNC: return strcmp(text, "second") == 0 ? 0 : -1;
+    case HOST:
+        if (settings->host_count == HOSTS_MAX || *text == '\0') return -1;
+        settings->hosts[settings->host_count++] = text;
+        return 0;
+    default: return -1;
+    }
+    if (result != 0 || number < row->least) return -1;
+    if (row->value == DURATION) *(int64_t *)place = (int64_t)number * 1000;
+    else *(size_t *)place = (size_t)number;
+    return 0;
+}
+
+/* One NAME=VALUE of -o. */
+static int read_option(struct settings *settings, char *text)
+{
+    char *value = strchr(text, '=');
+    size_t i;
+
+    if (value == NULL) return complain("-o", text, "is not NAME=VALUE");
+    *value++ = '\0';
+    for (i = 0; i < OPTION_COUNT && strcmp(options[i].name, text) != 0; i++) continue;
+    if (i == OPTION_COUNT) return complain("-o", text, "is not known");
+    if (options[i].value == LATER) return complain("-o", text, "does not come with this version");
+    if (strcmp(text, "connections") == 0) settings->asked_connections = 1;
+    if (set_value(settings, &options[i], value) == 0) return 0;
+    if (options[i].value == SYNC && (strcmp(value, "always") == 0 || strcmp(value, "exit") == 0)) {
+        return complain("-o sync =", value, "does not come with this version: sync=second does");
+    }
+    (void)fprintf(stderr, "snug: -o %s can't be %s: it takes %s (%s); try snug -h.\n", text, value, options[i].form,
+                  options[i].help);
+    return -1;
+}
+
+static int read_option_list(struct settings *settings, char *list)
+{
+    while (list != NULL) {
+        char *comma = strchr(list, ',');
+        if (comma != NULL) *comma++ = '\0';
+        if (read_option(settings, list) != 0) return -1;
+        list = comma;
+    }
+    return 0;
+}
+
+static void set_fallbacks(struct settings *settings)
+{
+    size_t i;
+
+    memset(settings, 0, sizeof *settings);
+    settings->file = "snug.data";
+    settings->port = 8080;
+    for (i = 0; i < OPTION_COUNT; i++) {
+        char text[16];
+        if (options[i].fallback == NULL) continue;
+        (void)snprintf(text, sizeof text, "%s", options[i].fallback);
+        (void)set_value(settings, &options[i], text); /* the table's own values fit */
+    }
+}
+
+static int print_help(void)
+{
+    size_t i;
+
+    (void)printf("snug " VERSION ": rooms to talk in, for everyone on the same network\n\n"
+                 "    snug [-a ADDRESS] [-p PORT] [-f FILE] [-o NAME=VALUE]...\n\n"
+                 "  -a ADDRESS  listen on this numeric address (default: every one)\n"
+                 "  -p PORT     listen on this port (8080)\n"
+                 "  -f FILE     the data file (snug.data)\n"
+                 "  -h, -V      print this help, print the version\n\n");
+    for (i = 0; i < OPTION_COUNT; i++) {
+        (void)printf("  -o %s=%s (%s)\n        %s\n", options[i].name, options[i].form,
+                     options[i].fallback != NULL ? options[i].fallback : "none", options[i].help);
+    }
+    return ferror(stdout) || fflush(stdout) != 0 ? 1 : 0;
+}
+
+/* Reads the command line. Returns -1 to go on, else the exit status. */
+static int read_command(struct settings *settings, int argc, char **argv)
+{
+    uint64_t port;
+    int letter;
+
+    opterr = 0;
+    while ((letter = getopt(argc, argv, "a:p:f:o:hV")) != -1) {
+        switch (letter) {
+        case 'a': settings->address = optarg; break;
+        case 'f': settings->file = optarg; break;
+        case 'o':
+            if (read_option_list(settings, optarg) != 0) return 2;
+            break;
+        case 'p':
+            if (http_number(bytes_of(optarg), 65535, &port) != 0 || port == 0) {
+                (void)complain("-p", optarg, "is not a port from 1 to 65535");
+                return 2;
+            }
+            settings->port = (uint16_t)port;
+            break;
+        case 'h': return print_help();
+        case 'V': (void)printf("snug " VERSION "\n"); return ferror(stdout) || fflush(stdout) != 0 ? 1 : 0;
+        default: (void)fprintf(stderr, "snug: -%c is unknown or lacks its value; try snug -h.\n", optopt); return 2;
+        }
+    }
+    if (optind == argc) return -1;
+    (void)complain("the argument", argv[optind], "is not known");
+    return 2;
+}
+
+/* ---- who may ask ---- */
+
+/* HOST without its port, in lower case and without a dot at its end, to TEXT of 256 bytes. */
+static void host_name(struct http_bytes host, char text[256])
+{
+    unsigned char stop = host.length > 0 && host.at[0] == '[' ? ']' : ':';
+    size_t i;
+
+    for (i = 0; i < host.length && i < 255 && host.at[i] != stop; i++) {
+        text[i] = (char)(host.at[i] >= 'A' && host.at[i] <= 'Z' ? host.at[i] + 32 : host.at[i]);
+    }
+    if (i > 1 && text[i - 1] == '.') i--;
+    text[i] = '\0';
+}
+
+static int ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), size = strlen(end);
+
+    return length > size && strcmp(text + length - size, end) == 0;
+}
+
+/* Against DNS rebinding: names that no stranger can point at this machine, and those given. */
+static int is_accepted_host(const struct chat *chat, struct http_bytes host)
+{
+    static const char *const local[] = {".local",    ".lan",         ".home",     ".home.arpa",
+                                        ".internal", ".localdomain", ".localhost"};
+    char name[256], given[256];
+    struct in_addr four;
+    size_t i;
+
+    if (host.at == NULL || host.at[0] == '[') return 1;
+    host_name(host, name);
+    if (inet_pton(AF_INET, name, &four) == 1 || strchr(name, '.') == NULL) return 1;
+    if (strcmp(name, chat->own_name) == 0) return 1;
+    for (i = 0; i < sizeof local / sizeof local[0]; i++) {
+        if (ends_with(name, local[i])) return 1;
+    }
+    for (i = 0; i < chat->settings.host_count; i++) {
+        host_name(bytes_of(chat->settings.hosts[i]), given);
+        if (strcmp(name, given) == 0) return 1;
+    }
+    return 0;
+}
+
+/* The port of an authority, FALLBACK if it names none. */
+static uint64_t port_of(struct http_bytes authority, uint64_t fallback)
+{
+    size_t i = authority.length;
+    struct http_bytes digits;
+    uint64_t port;
+
+    while (i > 0 && authority.at[i - 1] >= '0' && authority.at[i - 1] <= '9') i--;
+    if (i == 0 || authority.at[i - 1] != ':') return fallback;
+    digits.at = authority.at + i;
+    digits.length = authority.length - i;
+    return http_number(digits, UINT64_MAX, &port) == 0 ? port : fallback;
+}
+
+/* Whether ORIGIN (RFC 6454) names the host and port of AUTHORITY. A proxy may speak https for us. */
+static int is_own_origin(struct http_bytes origin, struct http_bytes authority)
+{
+    char theirs[256], ours[256];
+    uint64_t fallback = 80;
+    size_t skip = 7;
+
+    if (authority.at == NULL || origin.length < 9) return 0;
+    if (memcmp(origin.at, "https://", 8) == 0) {
+        skip = 8;
+        fallback = 443;
+    } else if (memcmp(origin.at, "http://", 7) != 0) {
+        return 0;
+    }
+    origin.at += skip;
+    origin.length -= skip;
+    if (port_of(origin, fallback) != port_of(authority, fallback)) return 0;
+    host_name(origin, theirs);
+    host_name(authority, ours);
+    return strcmp(theirs, ours) == 0;
+}
+
+/* Whether a page of another site made the browser send this. */
+static int is_cross_site(const struct http_request *request)
+{
+    struct http_bytes value;
+    size_t position = 0;
+
+    while ((value = http_field(request, "sec-fetch-site", &position)).at != NULL) {
+        if (!http_equals(value, "same-origin") && !http_equals(value, "none")) return 1;
+    }
+    position = 0;
+    while ((value = http_field(request, "origin", &position)).at != NULL) {
+        if (!is_own_origin(value, request->authority)) return 1;
+    }
+    return 0;
+}
+
+/* Finds the member whose token one of the request's cookies has. */
+static struct store_member *find_member(struct chat *chat, const struct http_request *request)
+{
+    struct store_room *room = store_find(chat->store, &chat->call.room);
+    unsigned char key[STORE_KEY_SIZE];
+    struct http_bytes value;
+    size_t position = 0;
+
+    chat->call.member = NULL;
+    while (room != NULL && (value = http_cookie(request, chat->cookie_name, &position)).at != NULL) {
+        if (value.length != TOKEN_DIGITS) continue;
+        http_sha256(value.at, value.length, key);
+        chat->call.member = store_member(room, key);
+        if (chat->call.member == NULL) continue;
+        memcpy(chat->call.token, value.at, TOKEN_DIGITS);
+        chat->call.token[TOKEN_DIGITS] = '\0';
+        break;
+    }
+    return chat->call.member;
+}
+
+static int read_random(const struct chat *chat, unsigned char *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t count = read(chat->random_fd, bytes, size);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return -1;
+        bytes += count;
+        size -= (size_t)count;
+    }
+    return 0;
+}
+
+/* Draws a token for who joins, and its key. */
+static int draw_token(struct chat *chat, unsigned char key[STORE_KEY_SIZE])
+{
+    unsigned char random[TOKEN_SIZE];
+    size_t i;
+
+    if (read_random(chat, random, sizeof random) != 0) return -1;
+    for (i = 0; i < TOKEN_SIZE; i++) {
+        chat->call.token[2 * i] = "0123456789abcdef"[random[i] >> 4];
+        chat->call.token[2 * i + 1] = "0123456789abcdef"[random[i] & 15];
+    }
+    chat->call.token[TOKEN_DIGITS] = '\0';
+    http_sha256(chat->call.token, TOKEN_DIGITS, key);
+    return 0;
+}
+
+/* ---- answers ---- */
+
+static void reply_json(struct http_connection *connection, const char *fields, const char *json, size_t length)
+{
+    struct http_answer answer = {200, "application/json", NULL, NULL, 0, 0};
+
+    answer.fields = fields;
+    answer.body = json;
+    answer.length = length;
+    http_reply(connection, &answer);
+}
+
+static void reply_bare(struct http_connection *connection, int status, const char *fields)
+{
+    struct http_answer answer = {0, NULL, NULL, NULL, 0, 0};
+
+    answer.status = status;
+    answer.fields = fields;
+    http_reply(connection, &answer);
+}
+
+/* The member's cookie: TOKEN for AGE seconds, as a field. */
+static void cookie_field(const struct chat *chat, const char *token, int64_t age_s, char fields[FIELDS_SIZE])
+{
+    (void)snprintf(fields, FIELDS_SIZE,
+                   "Cache-Control: no-store\r\nSet-Cookie: %s=%s; Path=/r/%s; Max-Age=%lld; HttpOnly; SameSite=Lax\r\n",
+                   chat->cookie_name, token, chat->call.room_path, (long long)age_s);
+}
+
+static void add_cookie(const struct chat *chat, char fields[FIELDS_SIZE])
+{
+    int64_t age_s = chat->settings.hold_ms / 1000;
+
+    cookie_field(chat, chat->call.token, age_s > COOKIE_AGE_S ? age_s : COOKIE_AGE_S, fields);
+}
+
+/* A plain form, sent by a browser without our script. */
+static int is_plain_form(const struct http_request *request)
+{
+    return http_has_element(http_field(request, "accept", NULL), "text/html");
+}
+
+/* 303 to the room as a page without JavaScript, or to the landing page. */
+static void reply_see_room(struct chat *chat, struct http_connection *connection, char fields[FIELDS_SIZE], int is_room)
+{
+    size_t length = strlen(fields);
+
+    (void)snprintf(fields + length, FIELDS_SIZE - length, "Location: %s%s%s\r\n", is_room ? "/r/" : "/",
+                   is_room ? chat->call.room_path : "", is_room ? "?plain" : "");
+    reply_bare(connection, 303, fields);
+}
+
+static void refuse_too_fast(struct http_connection *connection, const char *what, int64_t wait_ms)
+{
+    char field[48], sentence[96];
+    long long wait_s = (long long)(wait_ms + 999) / 1000;
+
+    if (wait_s < 1) wait_s = 1;
+    (void)snprintf(field, sizeof field, "Retry-After: %lld\r\n", wait_s);
+    (void)snprintf(sentence, sizeof sentence, "Too many %s at once; wait %lld second%s.", what, wait_s,
+                   wait_s == 1 ? "" : "s");
+    http_refuse(connection, 429, field, sentence);
+}
+
+/* What the store can't do, as a status and a sentence. */
+static void refuse_result(struct http_connection *connection, enum store_result result)
+{
+    static const struct {
+        enum store_result result;
+        int status;
+        const char *fields, *sentence;
+    } rows[] = {
+        {STORE_BAD, 500, NULL, "The system gives no random numbers; tell who runs this server."}, /* draw_token */
+        {STORE_TAKEN, 409, NULL, "That name is taken in this room; take another."},
+        {STORE_NO_ROOM, 503, "Retry-After: 600\r\n", "No more rooms can be opened now; use one that is open."},
+        {STORE_NO_PLACE, 503, "Retry-After: 600\r\n", "This room has no place left; take another room or wait."},
+        {STORE_FULL, 507, NULL, "The server's disk is full or failing, so this was not taken; try again later."}};
+    size_t i = 0;
+
+    while (rows[i].result != result) i++;
+    http_refuse(connection, rows[i].status, rows[i].fields, rows[i].sentence);
+}
+
+static void refuse_stranger(struct http_connection *connection)
+{
+    http_refuse(connection, 401, "WWW-Authenticate: Snug\r\n", "You are not in this room; join it first.");
+}
+
+/* ---- routes ---- */
+
+/* The pairs of the request's form, or -1: refused. */
+static int read_form(struct http_request *request, struct http_pair *pairs, size_t count)
+{
+    if (http_form(request->content, request->content_length, pairs, count) == 0) return 0;
+    http_refuse(request->connection, 400, NULL, "A field is there twice or is not form-encoded; send each once.");
+    return -1;
+}
+
+/* Likewise of its query. */
+static int read_query(struct chat *chat, struct http_request *request, struct http_pair *pairs, size_t count)
+{
+    if (request->query.length > 0) memcpy(chat->query, request->query.at, request->query.length);
+    if (http_form(chat->query, request->query.length, pairs, count) == 0) return 0;
+    http_refuse(request->connection, 400, NULL, "A part of the query is there twice; give each once.");
+    return -1;
+}
+
+static void send_page(struct chat *chat, struct http_request *request)
+{
+    struct http_answer answer = {200, "text/html; charset=utf-8", NULL, page, sizeof page, 1};
+    struct http_bytes match;
+    size_t position = 0;
+
+    answer.fields = chat->page_fields;
+    while ((match = http_field(request, "if-none-match", &position)).at != NULL) { /* RFC 9110, 13.1.2 */
+        char weak[24];
+        (void)sprintf(weak, "w/%s", chat->etag);
+        if (http_equals(match, "*") || http_has_element(match, chat->etag) || http_has_element(match, weak)) {
+            reply_bare(request->connection, 304, chat->page_fields);
+            return;
+        }
+    }
+    http_reply(request->connection, &answer);
+}
+
+static void send_health(struct chat *chat, struct http_request *request)
+{
+    struct http_answer answer = {200, "text/plain; charset=utf-8", "Cache-Control: no-store\r\n", "ok\n", 3, 1};
+
+    (void)chat;
+    http_reply(request->connection, &answer);
+}
+
+static void list_rooms(struct chat *chat, struct http_request *request)
+{
+    char list[STORE_LIST_MAX];
+
+    reply_json(request->connection, "Cache-Control: no-store\r\n", list, store_list(chat->store, list));
+}
+
+/* The landing form without JavaScript: leads to the room's own form. */
+static void lead_to_room(struct chat *chat, struct http_request *request)
+{
+    struct http_pair pairs[2] = {{"room", {NULL, 0}}, {"name", {NULL, 0}}};
+    char fields[FIELDS_SIZE + 3 * STORE_NAME_MAX], name_path[ROOM_PATH_MAX];
+    struct store_name room, name;
+    struct http_bytes bytes;
+    const char *reason;
+
+    if (read_form(request, pairs, 2) != 0) return;
+    if (store_room_name(for_store(pairs[0].value), &room, &reason) != STORE_OK ||
+        store_member_name(for_store(pairs[1].value), &name, &reason) != STORE_OK) {
+        http_refuse(request->connection, 400, NULL, reason);
+        return;
+    }
+    bytes.at = room.bytes;
+    bytes.length = room.length;
+    (void)http_percent_encode(bytes, chat->call.room_path);
+    bytes.at = name.bytes;
+    bytes.length = name.length;
+    (void)http_percent_encode(bytes, name_path);
+    (void)snprintf(fields, sizeof fields, "Cache-Control: no-store\r\nLocation: /r/%s?plain&name=%s\r\n",
+                   chat->call.room_path, name_path);
+    reply_bare(request->connection, 303, fields);
+}
+
+static struct address *address_of(struct http_connection *connection)
+{
+    return http_is_loopback(connection) ? NULL : http_peer(connection);
+}
+
+/* Makes who asks a member called NAME, or gives the member that name. */
+static enum store_result join_or_rename(struct chat *chat, struct http_request *request, const struct store_name *name)
+{
+    unsigned char key[STORE_KEY_SIZE];
+
+    if (find_member(chat, request) != NULL) return store_rename(chat->call.member, name, now_of(chat));
+    if (draw_token(chat, key) != 0) return STORE_BAD;
+    return store_join(chat->store, &chat->call.room, name, key, now_of(chat), &chat->call.member);
+}
+
+static void reply_member(struct chat *chat, struct http_connection *connection, const char *fields)
+{
+    struct store_bytes room;
+    char json[2 * STORE_QUOTED_MAX + 80];
+    size_t length;
+
+    room.at = chat->call.room.bytes;
+    room.length = chat->call.room.length;
+    length = (size_t)sprintf(json, "{\"room\":");
+    length += store_quote(room, json + length);
+    length += (size_t)sprintf(json + length, ",\"name\":");
+    length += store_quote(store_called(chat->call.member), json + length);
+    length += (size_t)sprintf(json + length, ",\"by\":%llu}", (unsigned long long)store_by(chat->call.member));
+    reply_json(connection, fields, json, length);
+}
+
+static void take_name(struct chat *chat, struct http_request *request)
+{
+    struct http_connection *connection = request->connection;
+    struct http_pair pairs[1] = {{"name", {NULL, 0}}};
+    struct address *address = address_of(connection);
+    char fields[FIELDS_SIZE];
+    struct store_name name;
+    enum store_result result;
+    const char *reason;
+    int64_t wait_ms;
+
+    if (read_form(request, pairs, 1) != 0) return;
+    if (store_member_name(for_store(pairs[0].value), &name, &reason) != STORE_OK) {
+        http_refuse(connection, 400, NULL, reason);
+        return;
+    }
+    if (address != NULL && store_spend(&address->joins, chat->settings.joins, 1, now_of(chat), &wait_ms) != STORE_OK) {
+        refuse_too_fast(connection, "joins", wait_ms);
+        return;
+    }
+    result = join_or_rename(chat, request, &name);
+    if (result != STORE_OK) {
+        refuse_result(connection, result);
+        return;
+    }
+    add_cookie(chat, fields);
+    if (is_plain_form(request)) reply_see_room(chat, connection, fields, 1);
+    else reply_member(chat, connection, fields);
+}
+
+/* A nonce is opaque to the store: 8 bytes of its SHA-256. */
+static struct store_nonce nonce_of(struct http_bytes text)
+{
+    unsigned char digest[HTTP_DIGEST_SIZE];
+    struct store_nonce nonce = {0, 0};
+    size_t i;
+
+    if (text.length == 0) return nonce;
+    http_sha256(text.at, text.length, digest);
+    nonce.given = 1;
+    for (i = 0; i < 8; i++) nonce.digest = nonce.digest << 8 | digest[i];
+    return nonce;
+}
+
+static void send_message(struct chat *chat, struct http_request *request)
+{
+    struct http_connection *connection = request->connection;
+    struct http_pair pairs[2] = {{"text", {NULL, 0}}, {"nonce", {NULL, 0}}};
+    struct address *address = address_of(connection);
+    char fields[FIELDS_SIZE] = "Cache-Control: no-store\r\n", json[80];
+    struct store_receipt receipt;
+    enum store_result result;
+
+    if (read_form(request, pairs, 2) != 0) return;
+    if (pairs[1].value.length > NONCE_MAX) {
+        http_refuse(connection, 400, NULL, "The nonce is longer than 64 bytes; take a shorter one.");
+        return;
+    }
+    result = store_send(chat->call.member, for_store(pairs[0].value), nonce_of(pairs[1].value),
+                        address != NULL ? &address->says : NULL, now_of(chat), &receipt);
+    if (result == STORE_BAD) {
+        http_refuse(connection, 400, NULL, receipt.reason);
+    } else if (result == STORE_BUSY) {
+        refuse_too_fast(connection, "messages", receipt.wait_ms);
+    } else if (result != STORE_OK) {
+        refuse_result(connection, result);
+    } else if (is_plain_form(request)) {
+        reply_see_room(chat, connection, fields, 1);
+    } else {
+        int length = sprintf(json, "{\"id\":%llu,\"t\":%lld}", (unsigned long long)receipt.id, (long long)receipt.t);
+        reply_json(connection, fields, json, (size_t)length);
+    }
+}
+
+static void note_typing(struct chat *chat, struct http_request *request)
+{
+    char fields[FIELDS_SIZE] = "Cache-Control: no-store\r\n";
+
+    store_typing(chat->call.member, now_of(chat));
+    if (is_plain_form(request)) reply_see_room(chat, request->connection, fields, 1);
+    else reply_bare(request->connection, 204, fields);
+}
+
+static void leave_room(struct chat *chat, struct http_request *request)
+{
+    char fields[FIELDS_SIZE];
+
+    store_leave(chat->call.member, now_of(chat));
+    cookie_field(chat, "", 0, fields);
+    if (is_plain_form(request)) reply_see_room(chat, request->connection, fields, 0);
+    else reply_bare(request->connection, 204, fields);
+}
+
+/* What TEXT says of the last event seen. */
+static struct store_after read_after(struct http_bytes text)
+{
+    struct store_after after = {STORE_AFTER_NONE, 0};
+
+    if (text.length == 0) return after;
+    after.kind = http_number(text, UINT64_MAX - 1, &after.id) == 0 ? STORE_AFTER_ID : STORE_AFTER_UNREADABLE;
+    return after;
+}
+
+static struct http_channel *channel_of(struct chat *chat, const struct store_member *member)
+{
+    return http_channel(chat->server, store_number(store_room(member)));
+}
+
+static void stream_events(struct chat *chat, struct http_request *request)
+{
+    struct http_connection *connection = request->connection;
+    struct http_pair pairs[1] = {{"after", {NULL, 0}}};
+    struct http_bytes last = http_field(request, "last-event-id", NULL);
+    struct reader *reader = http_cursor(connection);
+    char fields[FIELDS_SIZE];
+    size_t length;
+
+    if (read_query(chat, request, pairs, 1) != 0) return;
+    if (last.length == 0) last = pairs[0].value;
+    add_cookie(chat, fields);
+    length = strlen(fields);
+    (void)snprintf(fields + length, FIELDS_SIZE - length, "X-Accel-Buffering: no\r\n");
+    if (!http_is_head(connection)) {
+        reader->kind = STREAM;
+        store_follow(&reader->cursor, chat->call.member, read_after(last), now_of(chat));
+    }
+    http_stream(connection, channel_of(chat, chat->call.member), fields);
+}
+
+static void pull_array(struct http_connection *connection, struct reader *reader)
+{
+    reader->kind = ARRAY;
+    http_pull(connection, "Cache-Control: no-store\r\n");
+}
+
+/* WAIT in seconds; anything above the most counts as that, however long it is. */
+static int read_wait(struct http_bytes text, uint64_t *wait_s)
+{
+    size_t i;
+
+    *wait_s = 0;
+    if (text.at == NULL) return 0;
+    for (i = 0; i < text.length; i++) {
+        if (text.at[i] < '0' || text.at[i] > '9') return -1;
+    }
+    if (http_number(text, WAIT_MAX_S, wait_s) != 0) *wait_s = WAIT_MAX_S;
+    return text.length > 0 ? 0 : -1;
+}
+
+static void send_messages(struct chat *chat, struct http_request *request)
+{
+    struct http_connection *connection = request->connection;
+    struct http_pair pairs[2] = {{"after", {NULL, 0}}, {"wait", {NULL, 0}}};
+    struct store_member *member = chat->call.member;
+    struct reader *reader = http_cursor(connection);
+    struct store_time now = now_of(chat);
+    uint64_t wait_s;
+    int has_news;
+
+    if (read_query(chat, request, pairs, 2) != 0) return;
+    if (read_wait(pairs[1].value, &wait_s) != 0) {
+        http_refuse(connection, 400, NULL, "wait takes a number of seconds.");
+        return;
+    }
+    store_seen(member, now);
+    has_news = store_select(&reader->cursor, member, read_after(pairs[0].value));
+    if (has_news || wait_s == 0 || http_is_head(connection)) {
+        pull_array(connection, reader);
+        return;
+    }
+    reader->kind = WAITING;
+    reader->deadline_ms = now.mono_ms + (int64_t)wait_s * 1000;
+    store_wait(&reader->cursor, now);
+    http_hold(connection, channel_of(chat, member), reader->deadline_ms);
+}
+
+enum who { ANYONE, MEMBER };
+
+#define READ (HTTP_GET | HTTP_HEAD)
+
+static const struct route {
+    const char *target; /* with a * for the room */
+    unsigned methods;
+    enum who who;
+    void (*answer)(struct chat *chat, struct http_request *request);
+} routes[] = {
+    {"/", READ, ANYONE, send_page},
+    {"/healthz", READ, ANYONE, send_health},
+    {"/rooms", READ, ANYONE, list_rooms},
+    {"/join", HTTP_POST, ANYONE, lead_to_room},
+    {"/r/*", READ, ANYONE, send_page},
+    {"/r/*/join", HTTP_POST, ANYONE, take_name},
+    {"/r/*/send", HTTP_POST, MEMBER, send_message},
+    {"/r/*/typing", HTTP_POST, MEMBER, note_typing},
+    {"/r/*/leave", HTTP_POST, MEMBER, leave_room},
+    {"/r/*/events", READ, MEMBER, stream_events},
+    {"/r/*/messages", READ, MEMBER, send_messages},
+};
+
+#define ROUTE_COUNT (sizeof routes / sizeof routes[0])
+
+/* Whether PATH is TARGET; *ROOM is what stands for its star. */
+static int matches(const char *target, struct http_bytes path, struct http_bytes *room)
+{
+    const char *star = strchr(target, '*');
+    size_t before = star != NULL ? (size_t)(star - target) : 0, length;
+
+    room->at = NULL;
+    if (star == NULL) return http_equals(path, target);
+    if (path.length < before || memcmp(path.at, target, before) != 0) return 0;
+    room->at = path.at + before;
+    for (length = 0; before + length < path.length && room->at[length] != '/'; length++) continue;
+    room->length = length;
+    path.at += before + length;
+    path.length -= before + length;
+    return length > 0 && http_equals(path, star + 1);
+}
+
+/* Reads the room of a path. Returns 0, or -1 if it is none. */
+static int read_room(struct call *call, struct http_bytes path)
+{
+    unsigned char bytes[HTTP_HEAD_MAX];
+    long length = http_percent_decode(path, bytes, sizeof bytes);
+    struct store_bytes text;
+    struct http_bytes name;
+    const char *reason;
+
+    if (length < 0) return -1;
+    text.at = bytes;
+    text.length = (size_t)length;
+    if (store_room_name(text, &call->room, &reason) != STORE_OK) return -1;
+    name.at = call->room.bytes;
+    name.length = call->room.length;
+    (void)http_percent_encode(name, call->room_path);
+    return 0;
+}
+
+/* 308 to the room's canonical spelling; what is behind it stays. */
+static void redirect(const struct chat *chat, struct http_request *request, struct http_bytes room)
+{
+    char field[LOCATION_SIZE];
+    size_t before = (size_t)(room.at - request->path.at) + room.length;
+
+    (void)snprintf(field, sizeof field, "Location: /r/%s%.*s%s%.*s\r\n", chat->call.room_path,
+                   (int)(request->path.length - before), (const char *)request->path.at + before,
+                   request->query.at != NULL ? "?" : "", (int)request->query.length,
+                   request->query.at != NULL ? (const char *)request->query.at : "");
+    http_refuse(request->connection, 308, field, "This room's address is spelled as Location says; use that.");
+}
+
+static void refuse_method(struct http_connection *connection, unsigned allowed)
+{
+    char field[32];
+
+    (void)snprintf(field, sizeof field, "Allow: %s%s%s\r\n", allowed & HTTP_GET ? "GET, HEAD" : "",
+                   allowed == (READ | HTTP_POST) ? ", " : "", allowed & HTTP_POST ? "POST" : "");
+    http_refuse(connection, 405, field, "This address does not take that method; use one that Allow names.");
+}
+
+/* Host, path, method, cross-site, in the contract's order. */
+static int check_request(void *context, struct http_request *request)
+{
+    struct chat *chat = context;
+    struct http_connection *connection = request->connection;
+    struct http_bytes room = {NULL, 0};
+    const struct route *route = routes;
+
+    if (!is_accepted_host(chat, request->authority)) {
+        http_refuse(connection, 421, NULL, "This server does not answer to that name; -o host=NAME makes it.");
+        return -1;
+    }
+    if (request->path.at[0] != '/') { /* OPTIONS * and CONNECT */
+        refuse_method(connection, READ | HTTP_POST);
+        return -1;
+    }
+    while (route < routes + ROUTE_COUNT && !matches(route->target, request->path, &room)) route++;
+    if (route == routes + ROUTE_COUNT || (room.at != NULL && read_room(&chat->call, room) != 0)) {
+        http_refuse(connection, 404, NULL, "There is nothing at this address; begin at /.");
+        return -1;
+    }
+    if (room.at != NULL && !http_equals(room, chat->call.room_path)) {
+        redirect(chat, request, room);
+        return -1;
+    }
+    if (!(request->method & route->methods)) {
+        refuse_method(connection, route->methods);
+        return -1;
+    }
+    if (request->method == HTTP_POST && is_cross_site(request)) {
+        http_refuse(connection, 403, NULL,
+                    "This came from another site; open the page here. A proxy must pass on Host as it came.");
+        return -1;
+    }
+    chat->call.route = route;
+    return 0;
+}
+
+static void answer_request(void *context, struct http_request *request)
+{
+    struct chat *chat = context;
+    const struct route *route = chat->call.route;
+
+    if (route->who == MEMBER && find_member(chat, request) == NULL) refuse_stranger(request->connection);
+    else route->answer(chat, request);
+}
+
+/* ---- streams ---- */
+
+static enum http_next next_span(void *context, void *cursor, struct http_span *span)
+{
+    struct reader *reader = cursor;
+    struct store_bytes bytes = {NULL, 0};
+    enum store_next next;
+
+    (void)context;
+    if (reader->kind == STREAM) next = store_next(&reader->cursor, span->scratch, &bytes);
+    else next = store_next_array(&reader->cursor, span->scratch, HTTP_SPAN_MAX, &bytes);
+    span->at = bytes.at;
+    span->length = bytes.length;
+    switch (next) {
+    case STORE_NOTHING: return HTTP_NOTHING;
+    case STORE_BYTES: return HTTP_BYTES;
+    case STORE_NOTE: return HTTP_NOTE;
+    default: return HTTP_END;
+    }
+}
+
+static void took_span(void *context, void *cursor, size_t count)
+{
+    struct reader *reader = cursor;
+
+    (void)context;
+    if (reader->kind == STREAM) store_took(&reader->cursor, count);
+    else store_took_array(&reader->cursor);
+}
+
+static void reader_gone(void *context, void *cursor)
+{
+    struct chat *chat = context;
+    struct reader *reader = cursor;
+
+    if (reader->kind == STREAM) store_unfollow(&reader->cursor, now_of(chat));
+    if (reader->kind == WAITING) store_unwait(&reader->cursor, now_of(chat));
+}
+
+/* Something happened in the room of a held request, or its time is over. */
+static void resume_request(void *context, struct http_connection *connection, int expired)
+{
+    struct chat *chat = context;
+    struct reader *reader = http_cursor(connection);
+
+    if (!store_is_member(&reader->cursor)) {
+        refuse_stranger(connection);
+    } else if (store_reselect(&reader->cursor) || expired) {
+        store_unwait(&reader->cursor, now_of(chat));
+        store_seen(reader->cursor.member, now_of(chat));
+        pull_array(connection, reader);
+    } else {
+        http_hold(connection, channel_of(chat, reader->cursor.member), reader->deadline_ms);
+    }
+}
+
+/* An address whose buckets are full needs no entry. */
+static int is_forgettable(void *context, const void *peer)
+{
+    const struct chat *chat = context;
+    const struct address *address = peer;
+    int64_t now_us = now_of(chat).mono_ms * 1000;
+
+    return address->says.full_us <= now_us && address->joins.full_us <= now_us;
+}
+
+static void room_changed(void *context, size_t room)
+{
+    struct chat *chat = context;
+
+    if (chat->server != NULL) http_wake(chat->server, http_channel(chat->server, room));
+}
+
+static void tell_operator(void *context, const char *sentence)
+{
+    (void)context;
+    (void)fprintf(stderr, "snug: %s\n", sentence);
+}
+
+/* ---- the page ---- */
+
+/* The SHA-256 of what is between OPEN and CLOSE in the page, in base64; "" if it has no such part. */
+static void hash_part(const char *open, const char *close, char text[HTTP_BASE64_SIZE])
+{
+    unsigned char digest[HTTP_DIGEST_SIZE];
+    size_t start = 0, end, open_length = strlen(open), close_length = strlen(close);
+
+    text[0] = '\0';
+    while (start + open_length <= sizeof page && memcmp(page + start, open, open_length) != 0) start++;
+    start += open_length;
+    end = start;
+    while (end + close_length <= sizeof page && memcmp(page + end, close, close_length) != 0) end++;
+    if (end + close_length > sizeof page) return;
+    http_sha256(page + start, end - start, digest);
+    http_base64(digest, text);
+}
+
+static void make_page_fields(struct chat *chat)
+{
+    char script[HTTP_BASE64_SIZE], style[HTTP_BASE64_SIZE];
+    unsigned char digest[HTTP_DIGEST_SIZE];
+    size_t i;
+
+    hash_part("<script>", "</script>", script);
+    hash_part("<style>", "</style>", style);
+    http_sha256(page, sizeof page, digest);
+    chat->etag[0] = '"';
+    for (i = 0; i < 8; i++) (void)sprintf(chat->etag + 1 + 2 * i, "%02x", digest[i]);
+    (void)strcat(chat->etag, "\"");
+    (void)snprintf(chat->page_fields, sizeof chat->page_fields,
+                   "Cache-Control: no-cache\r\nETag: %s\r\n"
+                   "Content-Security-Policy: default-src 'none'; script-src 'sha256-%s'; style-src 'sha256-%s'; "
+                   "connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
+                   "frame-ancestors 'none'\r\n",
+                   chat->etag, script, style);
+}
+
+/* ---- start ---- */
+
+static void print_address(const struct chat *chat, const char *address)
+{
+    const char *bracket = strchr(address, ':') != NULL ? "[" : "";
+    unsigned port = http_port(chat->server);
+
+    (void)fprintf(stderr, "  http://%s%s%s", bracket, address, *bracket != '\0' ? "]" : "");
+    if (port != 80) (void)fprintf(stderr, ":%u", port);
+    (void)fprintf(stderr, "/\n");
+}
+
+#ifdef HAS_GETIFADDRS
+/* The address of an interface as text; "" if others on the network can't use it. */
+static void usable_address(const struct sockaddr *address, char text[INET6_ADDRSTRLEN])
+{
+    text[0] = '\0';
+    if (address == NULL) return;
+    if (address->sa_family == AF_INET) {
+        const struct in_addr *four = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+        if (ntohl(four->s_addr) >> 24 == 127) return;
+        (void)inet_ntop(AF_INET, four, text, INET6_ADDRSTRLEN);
+    } else if (address->sa_family == AF_INET6) {
+        const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+        if (IN6_IS_ADDR_LOOPBACK(six) || IN6_IS_ADDR_LINKLOCAL(six)) return; /* a URL has no place for the zone */
+        (void)inet_ntop(AF_INET6, six, text, INET6_ADDRSTRLEN);
+    }
+}
+
+static int print_interfaces(const struct chat *chat)
+{
+    struct ifaddrs *first, *each;
+    char text[INET6_ADDRSTRLEN];
+    int count = 0;
+
+    if (getifaddrs(&first) != 0) return 0;
+    for (each = first; each != NULL; each = each->ifa_next) {
+        usable_address(each->ifa_addr, text);
+        if (text[0] == '\0') continue;
+        print_address(chat, text);
+        count++;
+    }
+    freeifaddrs(first);
+    return count;
+}
+#else
+/* The address from which the network is reached: connecting a datagram socket sends nothing. */
+static int print_interfaces(const struct chat *chat)
+{
+    struct sockaddr_in there, here;
+    socklen_t length = sizeof here;
+    char text[INET6_ADDRSTRLEN];
+    int count = 0, fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+    memset(&there, 0, sizeof there);
+    there.sin_family = AF_INET;
+    there.sin_port = htons(9);
+    there.sin_addr.s_addr = htonl(0xC0000201U); /* 192.0.2.1, for documentation (RFC 5737) */
+    if (fd < 0) return 0;
+    if (connect(fd, (struct sockaddr *)(void *)&there, sizeof there) == 0 &&
+        getsockname(fd, (struct sockaddr *)(void *)&here, &length) == 0 &&
+        inet_ntop(AF_INET, &here.sin_addr, text, sizeof text) != NULL) {
+        print_address(chat, text);
+        count = 1;
+    }
+    (void)close(fd);
+    return count;
+}
+#endif
+
+static void print_banner(const struct chat *chat, size_t memory)
+{
+    const char *address = chat->settings.address;
+
+    (void)fprintf(stderr, "snug " VERSION " is open. Others on this network come in by\n");
+    if (address != NULL && strcmp(address, "0.0.0.0") != 0 && strcmp(address, "::") != 0) print_address(chat, address);
+    else if (print_interfaces(chat) == 0) print_address(chat, "127.0.0.1");
+    (void)fprintf(stderr, "data file %s\nmemory %zu KiB at most\n", store_path(chat->store), (memory + 1023) / 1024);
+}
+
+/* Makes the open-files limit fit the connections, or the connections fit the limit. */
+static int fit_connections(struct settings *settings)
+{
+    struct rlimit limit;
+    rlim_t want = (rlim_t)settings->connections + OTHER_FILES, hard;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0; /* then there is none to fit */
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= want) return 0;
+    hard = limit.rlim_max;
+    limit.rlim_cur = want;
+    if (hard != RLIM_INFINITY && hard < want) limit.rlim_max = want;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return 0;
+    if (!settings->asked_connections && hard > OTHER_FILES) { /* at least one */
+        limit.rlim_cur = limit.rlim_max = hard;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* it is no more than is allowed */
+        settings->connections = (size_t)hard - OTHER_FILES;
+        return 0;
+    }
+    (void)fprintf(stderr, "snug: the open-files limit (ulimit -n) allows %lu, but %lu connections need %lu.\n",
+                  (unsigned long)hard, (unsigned long)settings->connections, (unsigned long)want);
+    return -1;
+}
+
+/* ---- signals ---- */
+
+static int signal_pipe[2] = {-1, -1}; /* handlers can reach nothing else */
+
+static void on_signal(int number)
+{
+    int error = errno;
+    unsigned char byte = (unsigned char)number;
+
+    (void)!write(signal_pipe[1], &byte, 1); /* a full pipe wakes the loop as well */
+    errno = error;
+}
+
+static void read_signals(void *context)
+{
+    struct chat *chat = context;
+    unsigned char numbers[64];
+    ssize_t i, count = read(chat->signal_fd, numbers, sizeof numbers);
+
+    for (i = 0; i < count; i++) {
+        if (numbers[i] == SIGUSR1) store_rewrite(chat->store, now_of(chat));
+        else chat->stops = 1;
+    }
+}
+
+static int catch_signal(int number, void (*handler)(int))
+{
+    struct sigaction action;
+
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handler;
+    (void)sigemptyset(&action.sa_mask); /* can't fail */
+    return sigaction(number, &action, NULL);
+}
+
+static int set_up_signals(struct chat *chat)
+{
+    struct sigaction before;
+    int i;
+
+    if (pipe(signal_pipe) != 0) return -1;
+    for (i = 0; i < 2; i++) {
+        if (fcntl(signal_pipe[i], F_SETFL, O_NONBLOCK) != 0) return -1;
+        if (fcntl(signal_pipe[i], F_SETFD, FD_CLOEXEC) != 0) return -1;
+    }
+    chat->signal_fd = signal_pipe[0];
+    if (catch_signal(SIGPIPE, SIG_IGN) != 0 || catch_signal(SIGXFSZ, SIG_IGN) != 0) return -1;
+    if (catch_signal(SIGINT, on_signal) != 0 || catch_signal(SIGTERM, on_signal) != 0) return -1;
+    if (catch_signal(SIGUSR1, on_signal) != 0 || sigaction(SIGHUP, NULL, &before) != 0) return -1;
+    return before.sa_handler == SIG_IGN ? 0 : catch_signal(SIGHUP, on_signal); /* under nohup it stays ignored */
+}
+
+/* ---- main ---- */
+
+static void fill_store_options(struct chat *chat, struct store_options *store_options)
+{
+    memset(store_options, 0, sizeof *store_options);
+    store_options->file = chat->settings.file;
+    store_options->rooms = chat->settings.rooms;
+    store_options->history = chat->settings.history;
+    store_options->members = chat->settings.members;
+    store_options->hold_ms = chat->settings.hold_ms;
+    store_options->rate = chat->settings.rate;
+    store_options->context = chat;
+    store_options->changed = room_changed;
+    store_options->tell = tell_operator;
+}
+
+static void fill_http_options(const struct chat *chat, struct http_options *http_options)
+{
+    memset(http_options, 0, sizeof *http_options);
+    http_options->address = chat->settings.address;
+    http_options->port = chat->settings.port;
+    http_options->connections = chat->settings.connections;
+    http_options->peer = chat->settings.peer;
+    http_options->channels = chat->settings.rooms;
+    http_options->cursor_size = sizeof(struct reader);
+    http_options->peer_size = sizeof(struct address);
+    http_options->fields = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
+}
+
+/* Opens store and server, in this order: the file's lock is taken before the port. */
+static int open_chat(struct chat *chat)
+{
+    static const struct http_app app = {NULL,      check_request, answer_request, next_span,
+                                        took_span, resume_request, reader_gone,   is_forgettable};
+    struct http_app with_chat = app;
+    struct http_options http_options;
+    struct store_options store_options;
+    struct http_time clock = http_clock();
+    struct store_time now;
+    char reason[STORE_REASON_SIZE];
+    unsigned char seed[8];
+    size_t i, memory;
+
+    fill_store_options(chat, &store_options);
+    fill_http_options(chat, &http_options);
+    memory = store_memory(&store_options);
+    if (memory == SIZE_MAX || http_memory(&http_options) > SIZE_MAX - memory) {
+        (void)fprintf(stderr, "snug: rooms, history, members or connections are more than this machine can address.\n");
+        return -1;
+    }
+    memory += http_memory(&http_options);
+    if (read_random(chat, seed, sizeof seed) != 0) {
+        (void)fprintf(stderr, "snug: /dev/urandom gives nothing (%s).\n", strerror(errno));
+        return -1;
+    }
+    for (i = 0; i < sizeof seed; i++) store_options.seed = store_options.seed << 8 | seed[i];
+    now.wall_ms = clock.wall_ms;
+    now.mono_ms = clock.mono_ms;
+    chat->store = store_open(&store_options, now, reason);
+    if (chat->store == NULL) {
+        (void)fprintf(stderr, "snug: %s\n", reason);
+        return -1;
+    }
+    with_chat.context = chat;
+    chat->server = http_open(&http_options, &with_chat, reason);
+    if (chat->server == NULL) {
+        (void)fprintf(stderr, "snug: %s\n", reason);
+        (void)store_close(chat->store, now); /* it says itself what went wrong */
+        return -1;
+    }
+    (void)sprintf(chat->cookie_name, "snug%u", (unsigned)http_port(chat->server)); /* cookies know no ports */
+    http_watch(chat->server, chat->signal_fd, read_signals, chat);
+    print_banner(chat, memory);
+    return 0;
+}
+
+static int run(struct chat *chat)
+{
+    struct store_time now;
+    int result = 0;
+
+    while (!chat->stops && result == 0) {
+        result = http_turn(chat->server, store_tick(chat->store, now_of(chat)));
+    }
+    if (result != 0) (void)fprintf(stderr, "snug: poll() fails (%s).\n", strerror(errno));
+    now = now_of(chat);
+    http_close(chat->server);
+    chat->server = NULL;
+    (void)store_close(chat->store, now); /* what went wrong it has told; no message is lost by it */
+    return result == 0 ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    static struct chat chat;
+    int status;
+
+    set_fallbacks(&chat.settings);
+    status = read_command(&chat.settings, argc, argv);
+    if (status >= 0) return status;
+    if (gethostname(chat.own_name, sizeof chat.own_name - 1) != 0) chat.own_name[0] = '\0';
+    host_name(bytes_of(chat.own_name), chat.own_name);
+    make_page_fields(&chat);
+    chat.random_fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (chat.random_fd < 0) {
+        (void)fprintf(stderr, "snug: /dev/urandom can't be opened (%s): there are no safe tokens without it.\n",
+                      strerror(errno));
+        return 1;
+    }
+    if (set_up_signals(&chat) != 0) {
+        (void)fprintf(stderr, "snug: signals can't be set up (%s).\n", strerror(errno));
+        return 1;
+    }
+    if (fit_connections(&chat.settings) != 0 || open_chat(&chat) != 0) return 1;
+    return run(&chat);
+}

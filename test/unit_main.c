@@ -1,0 +1,211 @@
+/* unit_main.c: what main.c judges by itself: options, Host, Origin, routes. */
+#define main snug_main
+#include "../main.c"
+#undef main
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static struct http_bytes b(const char *text) { return bytes_of(text); }
+
+/* Reads one -o as the command line does. */
+static int option(struct settings *settings, const char *text)
+{
+    static char copies[64][64]; /* hosts are kept where they stand */
+    static size_t used;
+    char *copy = copies[used++ % 64];
+
+    (void)snprintf(copy, sizeof copies[0], "%s", text);
+    return read_option_list(settings, copy);
+}
+
+static void options_take_what_the_help_says(void **state)
+{
+    static const struct {
+        const char *text;
+        int result;
+    } rows[] = {
+        {"rooms=1", 0},          {"rooms=0", -1},       {"rooms=", -1},          {"rooms", -1},
+        {"rooms=1000001", -1},   {"rooms=-1", -1},      {"rooms= 1", -1},        {"rooms=1x", -1},
+        {"history=8k", 0},       {"history=8191", -1},  {"history=1g", 0},       {"history=2g", -1},
+        {"history=1025m", -1},   {"history=k", -1},     {"history=1kk", -1},     {"members=2", 0},
+        {"members=1", -1},       {"members=65535", 0},  {"members=65536", -1},   {"peer=off", 0},
+        {"peer=0", -1},          {"rate=1/1", 0},       {"rate=off", 0},         {"rate=0/1", -1},
+        {"rate=1/0", -1},        {"rate=1", -1},        {"rate=1/", -1},         {"rate=/1", -1},
+        {"joins=5/60", 0},       {"hold=10", 0},        {"hold=10m", 0},         {"hold=d", -1},
+        {"hold=3651d", -1},      {"sync=second", 0},    {"sync=always", -1},     {"sync=exit", -1},
+        {"sync=x", -1},          {"proxy=10.0.0.1", -1}, {"host=chat.example", 0}, {"host=", -1},
+        {"colour=red", -1},      {"", -1},              {"rooms=1,members=2", 0}, {"rooms=1,,members=2", -1},
+        {"rooms=18446744073709551616", -1},
+    };
+    struct settings settings;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        set_fallbacks(&settings);
+        if (option(&settings, rows[i].text) != rows[i].result) fail_msg("%s", rows[i].text);
+    }
+}
+
+static void options_have_the_defaults_of_the_table(void **state)
+{
+    struct settings settings;
+
+    (void)state;
+    set_fallbacks(&settings);
+    assert_int_equal(settings.port, 8080);
+    assert_string_equal(settings.file, "snug.data");
+    assert_int_equal(settings.rooms, 64);
+    assert_int_equal(settings.history, 256 * 1024);
+    assert_int_equal(settings.members, 256);
+    assert_int_equal(settings.connections, 1024);
+    assert_int_equal(settings.peer, 128);
+    assert_int_equal(settings.rate.tokens, 20);
+    assert_int_equal(settings.rate.period_s, 10);
+    assert_int_equal(settings.joins.tokens, 20);
+    assert_int_equal(settings.hold_ms, 86400000);
+    assert_int_equal(option(&settings, "history=9k,hold=2h,rate=off,peer=off,connections=7"), 0);
+    assert_int_equal(settings.history, 9216);
+    assert_int_equal(settings.hold_ms, 7200000);
+    assert_int_equal(settings.rate.tokens, 0);
+    assert_int_equal(settings.peer, 0);
+    assert_int_equal(settings.connections, 7);
+    assert_true(settings.asked_connections);
+}
+
+static void a_host_is_answered_that_no_stranger_can_point_here(void **state)
+{
+    static const struct {
+        const char *host;
+        int accepted;
+    } rows[] = {
+        {"127.0.0.1", 1},        {"10.1.2.3:8080", 1},  {"[::1]", 1},           {"[fd00::2]:8080", 1},
+        {"localhost", 1},        {"LOCALHOST:80", 1},   {"pi", 1},              {"pi:8080", 1},
+        {"pi.local", 1},         {"Pi.Local.", 1},      {"a.b.lan:1", 1},       {"x.home", 1},
+        {"x.home.arpa", 1},      {"x.internal", 1},     {"x.localdomain", 1},   {"x.localhost", 1},
+        {"box.example.org", 1},  {"chat.example", 1},   {"CHAT.example:99", 1}, {"chat.example.", 1},
+        {"example.org", 0},      {"evil.example", 0},   {"127.0.0.1.evil.example", 0}, {"xlocal.example", 0},
+        {"1.2.3", 0},            {"local.evil", 0},     {"evillan.com", 0},     {".local", 0},
+        {"a.chat.example", 0},   {"256.1.1.1", 0},
+    };
+    static struct chat chat;
+    size_t i;
+
+    (void)state;
+    set_fallbacks(&chat.settings);
+    (void)strcpy(chat.own_name, "box.example.org");
+    assert_int_equal(option(&chat.settings, "host=chat.example"), 0);
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (is_accepted_host(&chat, b(rows[i].host)) != rows[i].accepted) fail_msg("%s", rows[i].host);
+    }
+    assert_true(is_accepted_host(&chat, (struct http_bytes){NULL, 0})); /* HTTP/1.0 */
+}
+
+static void an_origin_must_be_the_host_and_port_that_were_asked(void **state)
+{
+    static const struct {
+        const char *origin, *host;
+        int own;
+    } rows[] = {
+        {"http://pi:8080", "pi:8080", 1},     {"http://PI:8080", "pi:8080", 1},  {"http://pi", "pi", 1},
+        {"http://pi", "pi:80", 1},            {"https://pi", "pi", 1},           {"https://pi", "pi:443", 1},
+        {"http://pi:80", "pi", 1},            {"http://[::1]:8080", "[::1]:8080", 1}, {"http://pi.", "pi", 1},
+        {"http://pi", "pi:8080", 0},          {"http://pi:8080", "pi", 0},       {"http://evil", "pi", 0},
+        {"null", "pi", 0},                    {"", "pi", 0},                     {"http://[::2]:8080", "[::1]:8080", 0},
+        {"file://pi", "pi", 0},               {"http://pi.evil", "pi", 0},       {"http://", "pi", 0},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (is_own_origin(b(rows[i].origin), b(rows[i].host)) != rows[i].own) {
+            fail_msg("%s for %s", rows[i].origin, rows[i].host);
+        }
+    }
+    assert_false(is_own_origin(b("http://pi"), (struct http_bytes){NULL, 0}));
+}
+
+static void a_path_finds_its_route_and_room(void **state)
+{
+    static const struct {
+        const char *target, *path, *room; /* NULL: no match */
+    } rows[] = {
+        {"/r/*", "/r/tea", "tea"},        {"/r/*", "/r/", NULL},           {"/r/*", "/r", NULL},
+        {"/r/*", "/r/tea/", NULL},        {"/r/*", "/r/tea/join", NULL},   {"/r/*/join", "/r/tea/join", "tea"},
+        {"/r/*/join", "/r//join", NULL},  {"/r/*/join", "/r/tea/joins", NULL}, {"/r/*/join", "/R/tea/join", NULL},
+        {"/rooms", "/rooms", ""},         {"/rooms", "/rooms/", NULL},     {"/", "/", ""},
+        {"/", "//", NULL},                {"/r/*", "/r/%41%2F", "%41%2F"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct http_bytes room;
+        int found = matches(rows[i].target, b(rows[i].path), &room);
+        if (found != (rows[i].room != NULL)) fail_msg("%s against %s", rows[i].path, rows[i].target);
+        if (found && room.at != NULL) assert_true(http_equals(room, rows[i].room));
+        if (found && room.at == NULL) assert_string_equal(rows[i].room, "");
+    }
+}
+
+static void waiting_takes_a_number_and_is_capped(void **state)
+{
+    static const struct {
+        const char *text;
+        int result;
+        uint64_t wait_s;
+    } rows[] = {{"0", 0, 0},   {"1", 0, 1},  {"60", 0, 60}, {"61", 0, 60}, {"99999999999999999999999", 0, 60},
+                {"007", 0, 7}, {"", -1, 0},  {"-1", -1, 0}, {"1s", -1, 0}, {"1.5", -1, 0}};
+    uint64_t wait_s;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_int_equal(read_wait(b(rows[i].text), &wait_s), rows[i].result);
+        if (rows[i].result == 0) assert_int_equal(wait_s, rows[i].wait_s);
+    }
+    assert_int_equal(read_wait((struct http_bytes){NULL, 0}, &wait_s), 0);
+    assert_int_equal(wait_s, 0);
+}
+
+static void the_last_event_id_is_absent_a_number_or_unreadable(void **state)
+{
+    (void)state;
+    assert_int_equal(read_after((struct http_bytes){NULL, 0}).kind, STORE_AFTER_NONE);
+    assert_int_equal(read_after(b("")).kind, STORE_AFTER_NONE);
+    assert_int_equal(read_after(b("12")).kind, STORE_AFTER_ID);
+    assert_int_equal(read_after(b("12")).id, 12);
+    assert_int_equal(read_after(b("x")).kind, STORE_AFTER_UNREADABLE);
+    assert_int_equal(read_after(b("18446744073709551616")).kind, STORE_AFTER_UNREADABLE);
+}
+
+static void the_page_carries_the_digests_of_its_script_and_style(void **state)
+{
+    static struct chat chat;
+
+    (void)state;
+    make_page_fields(&chat);
+    assert_int_equal(strlen(chat.etag), 18);
+    assert_non_null(strstr(chat.page_fields, chat.etag));
+    assert_null(strstr(chat.page_fields, "'sha256-'"));
+    assert_int_equal(strcmp(chat.page_fields + strlen(chat.page_fields) - 2, "\r\n"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(options_take_what_the_help_says),
+        cmocka_unit_test(options_have_the_defaults_of_the_table),
+        cmocka_unit_test(a_host_is_answered_that_no_stranger_can_point_here),
+        cmocka_unit_test(an_origin_must_be_the_host_and_port_that_were_asked),
+        cmocka_unit_test(a_path_finds_its_route_and_room),
+        cmocka_unit_test(waiting_takes_a_number_and_is_capped),
+        cmocka_unit_test(the_last_event_id_is_absent_a_number_or_unreadable),
+        cmocka_unit_test(the_page_carries_the_digests_of_its_script_and_style),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
