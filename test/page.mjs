@@ -1,0 +1,162 @@
+/* What the browser tests share: a server in a folder of its own, a browser that believes it is on somebody's network,
+ * and a person, who is a browser of her own with a page or more. */
+
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const SNUG = resolve(HERE, process.env.SNUG || '../snug');
+
+/* The name is no secure context, as on a real network. The rest keeps Chromium from talking to anybody else. */
+const SWITCHES = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP snug.lan 127.0.0.1'];
+
+export function openBrowser(...more) {
+  return chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: SWITCHES.concat(more) });
+}
+
+function freePort() {
+  return new Promise((done, fail) => {
+    const server = createServer().on('error', fail).listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => done(port));
+    });
+  });
+}
+
+/* A server of its own: start it, kill it without warning, start it again on the same port and file. */
+export class Server {
+  static async open(...options) {
+    const server = new Server();
+    server.folder = await mkdtemp(join(tmpdir(), 'snug-page-'));
+    server.port = await freePort();
+    server.origin = `http://snug.lan:${server.port}`;
+    server.options = options;
+    await server.start();
+    return server;
+  }
+
+  async start() {
+    const file = join(this.folder, 'snug.data');
+    const child = spawn(SNUG, ['-a', '127.0.0.1', '-p', String(this.port), '-f', file, ...this.options]);
+    let said = '';
+    child.stderr.on('data', part => { said += part; });
+    this.child = child;
+    this.ended = new Promise(done => child.on('close', done).on('error', done));
+    for (const end = Date.now() + 10000; !await this.answers(); await pause(20)) {
+      if (child.exitCode !== null || Date.now() > end) throw new Error(`${SNUG} does not start: ${said}`);
+    }
+  }
+
+  async answers() {
+    try {
+      return (await fetch(`http://127.0.0.1:${this.port}/healthz`)).status === 200;
+    } catch {
+      return false;
+    }
+  }
+
+  async kill() {
+    this.child.kill('SIGKILL');
+    await this.ended;
+  }
+
+  async close() {
+    await this.kill();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/* A person with a browser profile of her own. `complaints` are what the console and the page's policy objected to. */
+export class Person {
+  static async open(browser, server, options = {}) {
+    const person = new Person();
+    person.server = server;
+    person.complaints = [];
+    person.context = await browser.newContext({ locale: 'en-GB', viewport: { width: 1280, height: 800 }, ...options });
+    await person.context.addInitScript(() => {
+      window.violations = [];
+      document.addEventListener('securitypolicyviolation', event => window.violations.push(event.violatedDirective));
+    });
+    person.page = await person.tab();
+    return person;
+  }
+
+  async tab() {
+    const page = await this.context.newPage();
+    page.setDefaultTimeout(15000);
+    page.on('pageerror', error => this.complaints.push(String(error)));
+    page.on('console', message => {
+      // A failed request is in the console too; what the page makes of it is what the tests look at.
+      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) this.complaints.push(message.text());
+    });
+    return page;
+  }
+
+  /* Through the landing form, as somebody comes for the first time. */
+  async join(room, name, page = this.page) {
+    await page.goto(this.server.origin + '/');
+    await page.getByRole('textbox', { name: 'Room', exact: true }).fill(room);
+    await page.getByRole('textbox', { name: 'Your name', exact: true }).fill(name);
+    await page.getByRole('button', { name: 'Join', exact: true }).click();
+    await live(page);
+    return this;
+  }
+
+  async say(text, page = this.page) {
+    await box(page).fill(text);
+    await page.getByRole('button', { name: 'Send', exact: true }).click();
+  }
+
+  close() {
+    return this.context.close();
+  }
+}
+
+export function box(page) {
+  return page.getByRole('textbox', { name: 'Message', exact: true });
+}
+
+export function log(page) {
+  return page.getByRole('log', { name: 'Messages' });
+}
+
+export function messages(page) {
+  return log(page).getByRole('article');
+}
+
+/* The messages that say exactly TEXT. */
+export function saying(page, text) {
+  return messages(page).filter({ has: page.locator('.text').getByText(text, { exact: true }) });
+}
+
+export function people(page) {
+  return page.getByRole('list', { name: 'People' }).getByRole('listitem');
+}
+
+export function status(page) {
+  return page.getByRole('status');
+}
+
+export function texts(page) {
+  return page.locator('article .text').allTextContents();
+}
+
+/* Waits until CHECK gives a true value, and gives it; fails after LIMIT with WHAT was awaited. */
+export async function until(what, check, limit = 15000) {
+  for (const end = Date.now() + limit; ; await pause(50)) {
+    const value = await check();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`waited ${limit / 1000} s for ${what}`);
+  }
+}
+
+export function live(page) {
+  return status(page).getByText('Live', { exact: true }).waitFor();
+}
