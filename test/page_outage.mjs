@@ -74,7 +74,7 @@ describe('an outage', { concurrency: 3 }, () => {
 
   /* Sends REQUEST as the browser would: node does not know the browser's names for hosts. */
   async function deliver(server, request) {
-    const sent = httpRequest({ port: server.port, path: new URL(request.url()).pathname, method: 'POST', headers: { ...await request.allHeaders(), host: new URL(request.url()).host } });
+    const sent = httpRequest({ host: '127.0.0.1', port: server.port, path: new URL(request.url()).pathname, method: 'POST', headers: { ...await request.allHeaders(), host: new URL(request.url()).host } });
     sent.end(request.postData());
     const [answer] = await once(sent, 'response');
     answer.resume();
