@@ -162,7 +162,6 @@ struct http_connection {
     unsigned unit_sent;           /* bytes of the current chunk that are sent */
     unsigned char state;
     unsigned char is_quiet;       /* which part that is */
-    unsigned char is_blocked;     /* STREAMING: the peer has no room */
     unsigned char pulls;          /* ANSWERING from the application's `next` */
     unsigned char closes;         /* behind this answer */
     unsigned char minor, is_head; /* of the request that is being answered */
@@ -530,22 +529,18 @@ struct http_bytes http_field(const struct http_request *request, const char *nam
     return i < request->field_count ? request->fields[i].value : none;
 }
 
-/* *POSITION counts the cookies that were passed over. */
-struct http_bytes http_cookie(const struct http_request *request, const char *name, size_t *position)
+struct http_bytes http_cookie(const struct http_request *request, const char *name, struct http_place *place)
 {
-    struct http_bytes field, none = {NULL, 0};
-    size_t at = 0, count = 0;
+    struct http_bytes none = {NULL, 0};
 
-    while ((field = http_field(request, "cookie", &at)).at != NULL) {
-        while (field.at != NULL) {
-            struct http_bytes value = cut(&field, ';'), cookie = trim(cut(&value, '='));
-            if (value.at == NULL || !http_equals(cookie, name)) continue;
-            if (count++ < *position) continue;
-            *position = count;
-            return trim(value);
+    for (;;) {
+        while (place->rest.at != NULL) {
+            struct http_bytes value = cut(&place->rest, ';'), cookie = trim(cut(&value, '='));
+            if (value.at != NULL && http_equals(cookie, name)) return trim(value);
         }
+        place->rest = http_field(request, "cookie", &place->field);
+        if (place->rest.at == NULL) return none;
     }
-    return none;
 }
 
 /* ---- what can be wrong with a request ---- */
@@ -1074,7 +1069,7 @@ static ssize_t send_parts(struct http_connection *connection, struct iovec *part
     } else {
         memset(&message, 0, sizeof message);
         message.msg_iov = parts;
-        message.msg_iovlen = count;
+        while (count-- > 0) message.msg_iovlen++; /* a size_t or an int, as the system has it */
         do sent = net.sendmsg(connection->fd, &message, MSG_NOSIGNAL);
         while (sent < 0 && errno == EINTR);
     }
@@ -1642,12 +1637,13 @@ static int drop_stalled(struct http_server *server)
     return 1;
 }
 
-/* Sees to it that the next connection at work finds its buffers: who holds one longest loses it. Whoever holds one is
- * in one of these three lists, or was the connection at work: each loop over connections calls this behind each. */
+/* Sees to it that the next connection at work finds its buffers. A connection takes two at most, and when the work
+ * on it is done it holds them in one of these three lists or not at all. Those who take no answers, or send requests
+ * behind one that is held, lose theirs first: an address has no quota of these, and must not starve those who ask. */
 static void free_some_buffers(struct http_server *server)
 {
     while (server->free_buffer_count < BUFFERS_FREE) {
-        int is_dropped = drop_incomplete(server, NULL) || drop_held(server) || drop_stalled(server);
+        int is_dropped = drop_held(server) || drop_stalled(server) || drop_incomplete(server, NULL);
         assert(is_dropped);
         (void)is_dropped;
     }
@@ -1685,7 +1681,6 @@ static void serve_stream(struct http_connection *connection)
 {
     enum progress progress = write_source(connection);
 
-    connection->is_blocked = progress == BLOCKED;
     if (progress == BROKEN) {
         break_off(connection);
     } else if (progress == BLOCKED) {
@@ -1819,7 +1814,7 @@ static void serve_reader(struct http_connection *connection)
 {
     link_last(&connection->channel->readers, &connection->reader);
     if (connection->state == HELD) resume(connection, 0);
-    else if (connection->is_blocked) serve_blocked(connection);
+    else if (is_linked(&connection->turn)) serve_blocked(connection); /* in stalled */
     else serve_stream(connection);
 }
 

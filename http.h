@@ -160,8 +160,14 @@ void http_wake(struct http_server *server, struct http_channel *channel);
  * there is none. POSITION may be NULL: from the first. */
 struct http_bytes http_field(const struct http_request *request, const char *name, size_t *position);
 
-/* The value of the next cookie called NAME (RFC 6265, 5.4) from *POSITION on, 0 at first; absent if there is none. */
-struct http_bytes http_cookie(const struct http_request *request, const char *name, size_t *position);
+/* How far the cookies of a request are read; all zeros at first. */
+struct http_place {
+    size_t field;
+    struct http_bytes rest;
+};
+
+/* The value of the next cookie called NAME (RFC 6265, 5.4) from *PLACE on; absent if there is none. */
+struct http_bytes http_cookie(const struct http_request *request, const char *name, struct http_place *place);
 
 /* Whether the comma list of VALUE (RFC 9110, 5.6.1) has an element ELEMENT (lower case), its parameters cut off. */
 int http_has_element(struct http_bytes value, const char *element);

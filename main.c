@@ -11,6 +11,7 @@
 #include "store.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -40,7 +41,9 @@
 #define COOKIE_AGE_S (30 * 86400LL) /* or the hold, if that is longer */
 #define OTHER_FILES 32             /* descriptors beside the connections: listeners, files, pipes, spare ones */
 #define ROOM_PATH_MAX (3 * STORE_NAME_MAX + 1)
-#define FIELDS_SIZE 512
+#define COOKIE_FIELD_SIZE (ROOM_PATH_MAX + TOKEN_DIGITS + 192) /* with Cache-Control */
+#define FIELDS_SIZE (COOKIE_FIELD_SIZE + ROOM_PATH_MAX + 64)   /* and a Location */
+#define PAGE_FIELDS_SIZE 512
 #define LOCATION_SIZE (HTTP_HEAD_MAX + ROOM_PATH_MAX + 64)
 
 static const unsigned char page[] = {
@@ -95,7 +98,7 @@ struct chat {
     char own_name[256];
     char cookie_name[16];
     char etag[19];              /* with its quotes */
-    char page_fields[FIELDS_SIZE];
+    char page_fields[PAGE_FIELDS_SIZE];
     unsigned char query[HTTP_HEAD_MAX]; /* decoded in place */
 };
 
@@ -357,6 +360,7 @@ static int is_accepted_host(const struct chat *chat, struct http_bytes host)
 
     if (host.at == NULL || host.at[0] == '[') return 1;
     host_name(host, name);
+    if (strchr(name, '%') != NULL) return 0; /* what a dot may hide in */
     if (inet_pton(AF_INET, name, &four) == 1 || strchr(name, '.') == NULL) return 1;
     if (strcmp(name, chat->own_name) == 0) return 1;
     for (i = 0; i < sizeof local / sizeof local[0]; i++) {
@@ -427,10 +431,10 @@ static struct store_member *find_member(struct chat *chat, const struct http_req
     struct store_room *room = store_find(chat->store, &chat->call.room);
     unsigned char key[STORE_KEY_SIZE];
     struct http_bytes value;
-    size_t position = 0;
+    struct http_place place = {0, {NULL, 0}};
 
     chat->call.member = NULL;
-    while (room != NULL && (value = http_cookie(request, chat->cookie_name, &position)).at != NULL) {
+    while (room != NULL && (value = http_cookie(request, chat->cookie_name, &place)).at != NULL) {
         if (value.length != TOKEN_DIGITS) continue;
         http_sha256(value.at, value.length, key);
         chat->call.member = store_member(room, key);
@@ -494,7 +498,7 @@ static void reply_bare(struct http_connection *connection, int status, const cha
 /* The member's cookie: TOKEN for AGE seconds, as a field. */
 static void cookie_field(const struct chat *chat, const char *token, int64_t age_s, char fields[FIELDS_SIZE])
 {
-    (void)snprintf(fields, FIELDS_SIZE,
+    (void)snprintf(fields, COOKIE_FIELD_SIZE,
                    "Cache-Control: no-store\r\nSet-Cookie: %s=%s; Path=/r/%s; Max-Age=%lld; HttpOnly; SameSite=Lax\r\n",
                    chat->cookie_name, token, chat->call.room_path, (long long)age_s);
 }
@@ -542,14 +546,16 @@ static void refuse_result(struct http_connection *connection, enum store_result 
         int status;
         const char *fields, *sentence;
     } rows[] = {
-        {STORE_BAD, 500, NULL, "The system gives no random numbers; tell who runs this server."}, /* draw_token */
         {STORE_TAKEN, 409, NULL, "That name is taken in this room; take another."},
         {STORE_NO_ROOM, 503, "Retry-After: 600\r\n", "No more rooms can be opened now; use one that is open."},
         {STORE_NO_PLACE, 503, "Retry-After: 600\r\n", "This room has no place left; take another room or wait."},
         {STORE_FULL, 507, NULL, "The server's disk is full or failing, so this was not taken; try again later."}};
     size_t i = 0;
 
-    while (rows[i].result != result) i++;
+    while (rows[i].result != result) {
+        i++;
+        assert(i < sizeof rows / sizeof rows[0]); /* the others are answered by their routes */
+    }
     http_refuse(connection, rows[i].status, rows[i].fields, rows[i].sentence);
 }
 
@@ -641,16 +647,6 @@ static struct address *address_of(struct http_connection *connection)
     return http_is_loopback(connection) ? NULL : http_peer(connection);
 }
 
-/* Makes who asks a member called NAME, or gives the member that name. */
-static enum store_result join_or_rename(struct chat *chat, struct http_request *request, const struct store_name *name)
-{
-    unsigned char key[STORE_KEY_SIZE];
-
-    if (find_member(chat, request) != NULL) return store_rename(chat->call.member, name, now_of(chat));
-    if (draw_token(chat, key) != 0) return STORE_BAD;
-    return store_join(chat->store, &chat->call.room, name, key, now_of(chat), &chat->call.member);
-}
-
 static void reply_member(struct chat *chat, struct http_connection *connection, const char *fields)
 {
     struct store_bytes room;
@@ -674,6 +670,7 @@ static void take_name(struct chat *chat, struct http_request *request)
     struct address *address = address_of(connection);
     char fields[FIELDS_SIZE];
     struct store_name name;
+    unsigned char key[STORE_KEY_SIZE];
     enum store_result result;
     const char *reason;
     int64_t wait_ms;
@@ -687,7 +684,14 @@ static void take_name(struct chat *chat, struct http_request *request)
         refuse_too_fast(connection, "joins", wait_ms);
         return;
     }
-    result = join_or_rename(chat, request, &name);
+    if (find_member(chat, request) != NULL) {
+        result = store_rename(chat->call.member, &name, now_of(chat));
+    } else if (draw_token(chat, key) == 0) {
+        result = store_join(chat->store, &chat->call.room, &name, key, now_of(chat), &chat->call.member);
+    } else {
+        http_refuse(connection, 500, NULL, "The system gives no random numbers; tell who runs this server.");
+        return;
+    }
     if (result != STORE_OK) {
         refuse_result(connection, result);
         return;
@@ -885,23 +889,23 @@ static int matches(const char *target, struct http_bytes path, struct http_bytes
     return length > 0 && http_equals(path, star + 1);
 }
 
-/* Reads the room of a path. Returns 0, or -1 if it is none. */
-static int read_room(struct call *call, struct http_bytes path)
+/* Reads the room of a path. Returns NULL, or the sentence that says why it is none. */
+static const char *read_room(struct call *call, struct http_bytes path)
 {
     unsigned char bytes[HTTP_HEAD_MAX];
     long length = http_percent_decode(path, bytes, sizeof bytes);
     struct store_bytes text;
     struct http_bytes name;
-    const char *reason;
+    const char *reason = NULL;
 
-    if (length < 0) return -1;
+    assert(length >= 0); /* http.c has seen that escapes are whole, and a path is no longer than this */
     text.at = bytes;
     text.length = (size_t)length;
-    if (store_room_name(text, &call->room, &reason) != STORE_OK) return -1;
+    if (store_room_name(text, &call->room, &reason) != STORE_OK) return reason;
     name.at = call->room.bytes;
     name.length = call->room.length;
     (void)http_percent_encode(name, call->room_path);
-    return 0;
+    return NULL;
 }
 
 /* 308 to the room's canonical spelling; what is behind it stays. */
@@ -933,6 +937,7 @@ static int check_request(void *context, struct http_request *request)
     struct http_connection *connection = request->connection;
     struct http_bytes room = {NULL, 0};
     const struct route *route = routes;
+    const char *flaw = "There is nothing at this address; begin at /.";
 
     if (!is_accepted_host(chat, request->authority)) {
         http_refuse(connection, 421, NULL, "This server does not answer to that name; -o host=NAME makes it.");
@@ -943,8 +948,9 @@ static int check_request(void *context, struct http_request *request)
         return -1;
     }
     while (route < routes + ROUTE_COUNT && !matches(route->target, request->path, &room)) route++;
-    if (route == routes + ROUTE_COUNT || (room.at != NULL && read_room(&chat->call, room) != 0)) {
-        http_refuse(connection, 404, NULL, "There is nothing at this address; begin at /.");
+    if (route < routes + ROUTE_COUNT) flaw = room.at != NULL ? read_room(&chat->call, room) : NULL;
+    if (flaw != NULL) {
+        http_refuse(connection, 404, NULL, flaw);
         return -1;
     }
     if (room.at != NULL && !http_equals(room, chat->call.room_path)) {
@@ -1277,9 +1283,13 @@ static void fill_http_options(const struct chat *chat, struct http_options *http
 /* Opens store and server, in this order: the file's lock is taken before the port. */
 static int open_chat(struct chat *chat)
 {
-    static const struct http_app app = {NULL,      check_request, answer_request, next_span,
-                                        took_span, resume_request, reader_gone,   is_forgettable};
-    struct http_app with_chat = app;
+    struct http_app app = {.check = check_request,
+                           .handle = answer_request,
+                           .next = next_span,
+                           .took = took_span,
+                           .resume = resume_request,
+                           .gone = reader_gone,
+                           .forgettable = is_forgettable};
     struct http_options http_options;
     struct store_options store_options;
     struct http_time clock = http_clock();
@@ -1308,8 +1318,8 @@ static int open_chat(struct chat *chat)
         (void)fprintf(stderr, "snug: %s\n", reason);
         return -1;
     }
-    with_chat.context = chat;
-    chat->server = http_open(&http_options, &with_chat, reason);
+    app.context = chat;
+    chat->server = http_open(&http_options, &app, reason);
     if (chat->server == NULL) {
         (void)fprintf(stderr, "snug: %s\n", reason);
         (void)store_close(chat->store, now); /* it says itself what went wrong */

@@ -189,6 +189,7 @@ struct store {
     int torn;               /* there may be a piece of a record behind `size` */
     int fault;              /* errno of what went wrong last with the file, told; 0: it is well */
     int rewrite_fault;      /* likewise of the last rewrite */
+    int is_kept;            /* the file is a damaged one, kept as it is: nothing is written to it, but a new one */
     int behind;             /* the file lacks something: a rewrite is wanted */
     int64_t unsynced_ms;    /* written and not fsynced since; -1: all is synced */
     int64_t retry_ms;       /* no rewrite before */
@@ -1122,6 +1123,10 @@ static int append(struct store *store, const struct store_room *room, struct sto
 {
     const struct out *batch = &store->batch;
 
+    if (store->is_kept) { /* until a rewrite succeeds */
+        set_fault(store, store->rewrite_fault);
+        return -1;
+    }
     if (cut_torn(store) != 0 || write_all(store->fd, batch->bytes, batch->length) != 0) {
         int error = errno;
         store->torn = 1;
@@ -1198,6 +1203,19 @@ void store_rewrite(struct store *store, struct store_time now)
     rewrite->size = 0;
 }
 
+/* ROOM, of which a rewrite may have copied a part, is about to end: its copy ends too. */
+static void end_copy(struct store *store, struct store_room *room, struct store_time now)
+{
+    struct rewrite *rewrite = &store->rewrite;
+
+    if (rewrite->fd < 0 || rewrite->room != room_index(room) || rewrite->phase != FRAMES || rewrite->at == 0) return;
+    rewrite->at = 0;
+    store->batch.length = 0;
+    put_end_record(&store->batch, room);
+    if (write_all(rewrite->fd, store->batch.bytes, store->batch.length) != 0) abandon_rewrite(store, now);
+    else rewrite->size += store->batch.length;
+}
+
 /* Puts the frames of ROOM from the rewrite's place on into the batch, until it is full. */
 static void copy_frames(struct store *store, const struct store_room *room)
 {
@@ -1251,7 +1269,7 @@ static int finish_rewrite(struct store *store)
     (void)disk.close(store->fd); /* all of it is in the new one */
     store->fd = rewrite->fd;
     store->size = rewrite->size;
-    store->torn = 0;
+    store->torn = store->is_kept = 0;
     store->unsynced_ms = -1;
     store->behind = 0;
     rewrite->fd = -1;
@@ -1525,7 +1543,7 @@ static void take_spot(struct store *store, struct store_room *spot, const struct
                       const struct store_name *name, struct store_time now)
 {
     if (spot->name_length > 0) {
-        if (store->rewrite.fd >= 0 && !is_copied(store, spot)) abandon_rewrite(store, now); /* it may have a part */
+        end_copy(store, spot, now);
         remove_room(spot, now);
     }
     add_room(store, spot, name, now);
@@ -2216,17 +2234,18 @@ static struct store_member *silent_member(struct store_room *room)
 static struct store_room *loaded_room(struct load *load, const struct store_name *name)
 {
     struct store *store = load->store;
-    struct store_room *room = store_find(store, name), *spot = free_place(store);
+    struct store_room *room = store_find(store, name), *spot;
 
     if (room != NULL) return room;
+    spot = free_place(store);
     if (spot == NULL && is_damaged(load)) {
         spot = silent_room(store);
         remove_room(spot, load->now);
     }
     if (spot == NULL) {
         (void)snprintf(load->reason, STORE_REASON_SIZE,
-                       "%.300s holds more than %zu rooms; start with a larger -o rooms=.",
-                       store->path, store->options.rooms);
+                       "%.300s holds more than %zu rooms; start with a larger -o rooms=.", store->path,
+                       store->options.rooms);
         return NULL;
     }
     add_room(store, spot, name, load->now);
@@ -2433,6 +2452,7 @@ static int64_t scan_absence(struct scan *scan, uint64_t *by)
 static int load_absent(struct load *load, struct scan *scan)
 {
     struct scan absences, check;
+    struct store_member *member;
     struct store_room *room;
     struct store_name name;
     uint64_t deserted_ms, by;
@@ -2447,10 +2467,11 @@ static int load_absent(struct load *load, struct scan *scan)
     scan_last_name(scan, 1, &name);
     if (scan->bad || check.bad || (room = loaded_room(load, &name)) == NULL) return -1;
     room->deserted_ms = (int64_t)deserted_ms;
-    while (absences.at < absences.end) {
+    member = member_at(room, room->first);
+    while (absences.at < absences.end) { /* both go up */
         int64_t absent_ms = scan_absence(&absences, &by);
-        struct store_member *member = find_by(room, by);
-        if (member != NULL) member->absent_ms = absent_ms;
+        while (member != NULL && member->by < by) member = member_at(room, member->next);
+        if (member != NULL && member->by == by) member->absent_ms = absent_ms;
     }
     return 0;
 }
@@ -2720,8 +2741,8 @@ static int lock(struct store *store, char *reason)
     return -1;
 }
 
-/* Keeps the damaged file as FILE.damaged-N, the first N that is free. */
-static void keep_damaged(struct store *store)
+/* Keeps the damaged file as FILE.damaged-N, the first N that is free. Returns -1 if that can't be. */
+static int keep_damaged(struct store *store)
 {
     char *kept = with_suffix(store->path, ".damaged-4294967295");
     unsigned n = 0;
@@ -2734,6 +2755,7 @@ static void keep_damaged(struct store *store)
     if (result == 0) tell(store, "the damaged file is kept as %s.", kept);
     else tell(store, "the damaged file could not be kept beside (%s).", strerror(errno));
     free(kept);
+    return result;
 }
 
 /* Does away with what load_file passed over, and says so. */
@@ -2747,10 +2769,10 @@ static void mend(struct store *store, const struct load *load, struct store_time
         tell(store, "%s is damaged: %llu bytes in %llu places were dropped.", store->path,
              (unsigned long long)(load->bad + load->torn),
              (unsigned long long)(load->bad_regions + (load->torn > 0)));
-        keep_damaged(store);
+        store->is_kept = keep_damaged(store) == 0;
         store_rewrite(store, now);
         while (store->rewrite.fd >= 0 && step_rewrite(store, now) == 0) continue;
-        if (!store->behind || load->torn == 0) return; /* else records can't follow on what is torn */
+        if (!store->behind || store->is_kept || load->torn == 0) return; /* else records can't follow what is torn */
     } else if (is_torn) {
         tell(store, "%s ended in a torn record: %llu bytes were cut off.", store->path, (unsigned long long)load->torn);
     } else {

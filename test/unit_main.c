@@ -90,6 +90,7 @@ static void a_host_is_answered_that_no_stranger_can_point_here(void **state)
         {"example.org", 0},      {"evil.example", 0},   {"127.0.0.1.evil.example", 0}, {"xlocal.example", 0},
         {"1.2.3", 0},            {"local.evil", 0},     {"evillan.com", 0},     {".local", 0},
         {"a.chat.example", 0},   {"256.1.1.1", 0},
+        {"localhost%2eevil%2ecom", 0},
     };
     static struct chat chat;
     size_t i;

@@ -2751,8 +2751,9 @@ static void damage_is_told_where_it_cannot_be_kept_beside(void **state)
     free(sample.bytes);
 }
 
-static void damage_at_the_end_that_cannot_be_written_anew_does_not_spoil_what_follows(void **state)
+static void a_damaged_file_is_kept_as_it_is_until_a_new_one_is_written(void **state)
 {
+    struct store_receipt receipt;
     char *bytes, *first, *second;
     size_t length;
     int kept;
@@ -2767,17 +2768,26 @@ static void damage_at_the_end_that_cannot_be_written_anew_does_not_spoil_what_fo
     assert_non_null(strstr(world.told, "is damaged"));
     assert_true(exists(beside(".damaged-1")));
     assert_non_null(strstr(world.told, "can't be written anew"));
+    assert_int_equal(try_say(who("tea", "Anna"), "not yet", 0, &receipt), STORE_FULL);
+    bytes = read_whole(world.path, &length); /* the damaged file stays as it was */
+    assert_int_equal(length, sample.length);
+    assert_memory_equal(bytes, sample.bytes, length);
+    free(bytes);
+    later(10 * SECOND);
+    assert_non_null(strstr(world.told, "is written anew again"));
     say(who("tea", "Anna"), "on it goes");
     first = dump_store(world.store, 0);
     bytes = read_whole(world.path, &length);
     second = dump_of(bytes, length, &kept);
     assert_string_equal(world.told, "");
     check_same(first, second);
-    later(10 * SECOND);
-    assert_non_null(strstr(world.told, "is written anew again"));
     free(bytes);
     free(first);
     free(second);
+    bytes = read_whole(beside(".damaged-1"), &length);
+    assert_int_equal(length, sample.length);
+    assert_memory_equal(bytes, sample.bytes, length);
+    free(bytes);
     free(sample.bytes);
 }
 
@@ -3138,6 +3148,31 @@ static void a_place_without_a_room_is_no_part_of_the_file(void **state)
     free(bytes);
     start();
     check_store(world.store);
+}
+
+static void rooms_that_come_and_go_do_not_stop_a_rewrite(void **state)
+{
+    struct store_member *ann = join("tea", "Ann"), *other;
+    int steps = 0;
+
+    (void)state;
+    stop();
+    options_like(2, 200000, 4);
+    start();
+    ann = who("tea", "Ann");
+    while (world.store->size < 3 * REWRITE_SLICE) say(ann, "so that it takes some slices");
+    join("guest", "Bob");
+    store_rewrite(world.store, world.now);
+    for (; world.store->rewrite.fd >= 0 && steps < 100; steps++) {
+        (void)store_tick(world.store, world.now);
+        store_leave(who("guest", "Bob"), world.now);
+        assert_int_equal(try_join("other", "Bob", &other), STORE_OK); /* in the place of the other */
+        store_leave(other, world.now);
+        join("guest", "Bob");
+        check_crash();
+    }
+    assert_true(steps > 2 && steps < 100);
+    assert_int_equal(world.store->behind, 0);
 }
 
 static void a_room_that_gives_way_in_the_middle_of_a_rewrite_is_gone(void **state)
@@ -3669,8 +3704,9 @@ int main(void)
          damage_that_hid_who_gave_way_does_not_refuse_the_start, begin, end, NULL},
         {"damage is told where it cannot be kept beside", damage_is_told_where_it_cannot_be_kept_beside, begin, end,
          NULL},
-        {"damage at the end that cannot be written anew does not spoil what follows",
-         damage_at_the_end_that_cannot_be_written_anew_does_not_spoil_what_follows, begin, end, NULL},
+        {"rooms that come and go do not stop a rewrite", rooms_that_come_and_go_do_not_stop_a_rewrite, begin, end, NULL},
+        {"a damaged file is kept as it is until a new one is written",
+         a_damaged_file_is_kept_as_it_is_until_a_new_one_is_written, begin, end, NULL},
         {"much damage hides no record", much_damage_hides_no_record, begin, end, NULL},
         {"no text can pass for a record", no_text_can_pass_for_a_record, begin, end, NULL},
         {"a foreign file is refused and left untouched", a_foreign_file_is_refused_and_left_untouched, begin, end,

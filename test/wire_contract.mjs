@@ -279,6 +279,27 @@ test('a request without content needs no type, however it says so', async (t) =>
     assert.equal((await ask(ann, 'POST', 'leave')).status, 204);
 });
 
+test('a plain form is led on from the longest names too', async (t) => {
+    const server = await start(t);
+    const long = '漢'.repeat(21); // 63 bytes, three times that in a path
+    const path = `/r/${encodeURIComponent(long)}`;
+    const answer = await request(server, 'POST', `${path}/join`, { form: { name: long }, fields: PLAIN });
+    assert.equal(answer.status, 303);
+    assert.equal(answer.field('location'), `${path}?plain`);
+    const landing = await request(server, 'POST', '/join', { form: { room: long, name: long }, fields: PLAIN });
+    assert.equal(landing.status, 303);
+    assert.equal(landing.field('location'), `${path}?plain&name=${encodeURIComponent(long)}`);
+});
+
+test('a path that can be no room says why', async (t) => {
+    const server = await start(t);
+    for (const [path, words] of [['/r/a%2Fb', /has no \/ /], [`/r/${'x'.repeat(65)}`, /longer than 64 bytes/], ['/r/a%00', /control/]]) {
+        const answer = await request(server, 'GET', path);
+        assert.equal(answer.status, 404);
+        assert.match(answer.text, words);
+    }
+});
+
 test('a plain form is led on with 303', async (t) => {
     const server = await start(t);
     const joined = await request(server, 'POST', '/r/tea%20time/join', { form: { name: 'Ann' }, fields: PLAIN });
