@@ -38,7 +38,7 @@ snug: .build/main.o .build/http.o .build/store.o
 single: snug.c
 
 snug.c: main.c http.c http.h store.c store.h .build/page.inc
-	( cat http.h http.c store.h store.c; sed -e '/#include "page.inc"/{' -e 'r .build/page.inc' -e 'd' -e '}' main.c ) | \
+	( echo '#define _XOPEN_SOURCE 700'; cat http.h http.c store.h store.c; sed -e '/#include "page.inc"/{' -e 'r .build/page.inc' -e 'd' -e '}' main.c ) | \
 	    sed -e '/^#include "/d' > $@.new
 	mv $@.new $@
 
@@ -48,9 +48,10 @@ run: snug
 # Every test, plain and under the sanitizers. test/setup installs what they need.
 check:
 	test/setup
-	$(MAKE) snug unit-programs .build/asan/snug
+	$(MAKE) snug unit-programs .build/asan/snug .build/single/snug
 	test/run $(UNITS) SNUG=$$PWD/snug test/wire_*.mjs test/page_*.mjs \
-	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs test/page_*.mjs
+	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs test/page_*.mjs \
+	    SNUG=$$PWD/.build/single/snug test/wire_contract.mjs
 
 # The unit tests alone; cmocka must be there.
 unit: unit-programs
@@ -88,6 +89,11 @@ unit-programs: $(UNITS)
 # The server under the sanitizers.
 .build/asan/snug: main.c http.c http.h store.c store.h .build/page.inc
 	$(UNIT_ASAN) -o $@ main.c http.c store.c
+
+# The server from its single file, in plain C99.
+.build/single/snug: snug.c
+	mkdir -p .build/single
+	$(CC) -std=c99 -o $@ snug.c
 
 # What reads the code without running it.
 lint: .build/page.inc

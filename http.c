@@ -316,7 +316,7 @@ int http_equals(struct http_bytes bytes, const char *text)
     return bytes.length == strlen(text) && memcmp(bytes.at, text, bytes.length) == 0;
 }
 
-static int starts_folded(struct http_bytes bytes, const char *text)
+int http_begins_folded(struct http_bytes bytes, const char *text)
 {
     size_t i;
 
@@ -328,7 +328,7 @@ static int starts_folded(struct http_bytes bytes, const char *text)
 
 int http_equals_folded(struct http_bytes bytes, const char *text)
 {
-    return bytes.length == strlen(text) && starts_folded(bytes, text);
+    return bytes.length == strlen(text) && http_begins_folded(bytes, text);
 }
 
 int http_has_element(struct http_bytes value, const char *element)
@@ -497,10 +497,20 @@ static int decode_piece(struct http_bytes *piece, unsigned char *form)
     return 0;
 }
 
+static int is_among(const struct http_bytes *names, size_t count, struct http_bytes name)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        if (names[i].length == name.length && memcmp(names[i].at, name.at, name.length) == 0) return 1;
+    }
+    return 0;
+}
+
 int http_form(unsigned char *form, size_t length, struct http_pair *pairs, size_t count)
 {
-    struct http_bytes rest = {form, length};
-    size_t i;
+    struct http_bytes rest = {form, length}, names[HTTP_PAIRS_MAX];
+    size_t i, name_count = 0;
 
     for (i = 0; i < count; i++) {
         pairs[i].value.at = NULL;
@@ -511,10 +521,11 @@ int http_form(unsigned char *form, size_t length, struct http_pair *pairs, size_
         if (decode_piece(&name, form + (name.at - form)) != 0) return -1;
         if (value.at == NULL) value.at = name.at + name.length; /* a name alone has an empty value */
         if (decode_piece(&value, form + (value.at - form)) != 0) return -1;
+        if (name.length + value.length == 0) continue; /* nothing between two ampersands */
+        if (name_count == HTTP_PAIRS_MAX || is_among(names, name_count, name)) return -1;
+        names[name_count++] = name;
         for (i = 0; i < count && !http_equals(name, pairs[i].name); i++) continue;
-        if (i == count) continue;
-        if (pairs[i].value.at != NULL) return -1;
-        pairs[i].value = value;
+        if (i < count) pairs[i].value = value;
     }
     return 0;
 }
@@ -644,8 +655,8 @@ static int parse_target(struct http_request *request, struct http_bytes target)
         request->path = target;
         return request->method == HTTP_OPTIONS ? 0 : 400;
     }
-    if (starts_folded(target, "http://")) scheme = 7;
-    if (starts_folded(target, "https://")) scheme = 8;
+    if (http_begins_folded(target, "http://")) scheme = 7;
+    if (http_begins_folded(target, "https://")) scheme = 8;
     if (scheme > 0) {
         request->authority.at = target.at + scheme;
         for (i = scheme; i < target.length && target.at[i] != '/' && target.at[i] != '?'; i++) continue;

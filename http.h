@@ -16,6 +16,7 @@
 #define HTTP_HEAD_MAX 8192      /* request line and fields */
 #define HTTP_CONTENT_MAX 16384  /* content of a request, decoded */
 #define HTTP_FIELDS_MAX 100     /* fields of a request */
+#define HTTP_PAIRS_MAX 32       /* fields of a form */
 #define HTTP_ANSWER_MAX 14848   /* a formatted answer: its own fields and body */
 #define HTTP_SPAN_MAX 16384     /* bytes that `next` may format at once */
 #define HTTP_DIGEST_SIZE 32     /* SHA-256 */
@@ -179,7 +180,7 @@ struct http_pair {
 };
 
 /* Decodes FORM in place (application/x-www-form-urlencoded) and finds the COUNT PAIRS by name. Others are passed over.
- * Returns -1 if one of PAIRS is there twice or an escape is broken. */
+ * Returns -1 if a name is there twice, an escape is broken, or there are more than HTTP_PAIRS_MAX. */
 int http_form(unsigned char *form, size_t length, struct http_pair *pairs, size_t count);
 
 /* Undoes percent-encoding (RFC 3986, 2.1) of TEXT into OUT of SIZE bytes. Returns the length, or -1: an escape is
@@ -195,6 +196,7 @@ int http_number(struct http_bytes text, uint64_t most, uint64_t *number);
 
 int http_equals(struct http_bytes bytes, const char *text);         /* the same bytes */
 int http_equals_folded(struct http_bytes bytes, const char *text);  /* ASCII case aside; TEXT in lower case */
+int http_begins_folded(struct http_bytes bytes, const char *text);  /* likewise their beginning */
 
 /* ---- answers: one call for each request ---- */
 

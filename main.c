@@ -184,17 +184,18 @@ static int read_scaled(const char *text, const char *units, const uint64_t *fact
     return 0;
 }
 
-static int read_rate(char *text, uint64_t most, struct store_rate *rate)
+static int read_rate(const char *text, uint64_t most, struct store_rate *rate)
 {
-    char *slash = strchr(text, '/');
+    const char *slash = strchr(text, '/');
+    struct http_bytes digits = bytes_of(text);
     uint64_t tokens, period_s;
 
     rate->tokens = 0;
     rate->period_s = 1;
     if (strcmp(text, "off") == 0) return 0;
     if (slash == NULL) return -1;
-    *slash = '\0';
-    if (http_number(bytes_of(text), most, &tokens) != 0 || tokens == 0) return -1;
+    digits.length = (size_t)(slash - text);
+    if (http_number(digits, most, &tokens) != 0 || tokens == 0) return -1;
     if (http_number(bytes_of(slash + 1), 86400, &period_s) != 0 || period_s == 0) return -1;
     rate->tokens = (int64_t)tokens;
     rate->period_s = (int64_t)period_s;
@@ -221,7 +222,7 @@ static int set_value(struct settings *settings, const struct option *row, char *
     case RATE: return read_rate(text, row->most, place);
     case SYNC: return strcmp(text, "second") == 0 ? 0 : -1;
     case HOST:
-        if (settings->host_count == HOSTS_MAX || *text == '\0') return -1;
+        if (settings->host_count == HOSTS_MAX || *text == '\0' || strpbrk(text, " */:@%") != NULL) return -1;
         settings->hosts[settings->host_count++] = text;
         return 0;
     default: return -1;
@@ -246,10 +247,13 @@ static int read_option(struct settings *settings, char *text)
     if (strcmp(text, "connections") == 0) settings->asked_connections = 1;
     if (set_value(settings, &options[i], value) == 0) return 0;
     if (options[i].value == SYNC && (strcmp(value, "always") == 0 || strcmp(value, "exit") == 0)) {
-        return complain("-o sync =", value, "does not come with this version: sync=second does");
+        return complain("the option sync =", value, "does not come with this version, sync=second does");
     }
-    (void)fprintf(stderr, "snug: -o %s can't be %s: it takes %s (%s); try snug -h.\n", text, value, options[i].form,
-                  options[i].help);
+    (void)fprintf(stderr, "snug: -o %s can't be '%s': it takes %s (%s)", text, value, options[i].form, options[i].help);
+    if (options[i].value == COUNT || options[i].value == COUNT_OR_OFF) {
+        (void)fprintf(stderr, ", from %lu to %lu", (unsigned long)options[i].least, (unsigned long)options[i].most);
+    }
+    (void)fprintf(stderr, "; try snug -h.\n");
     return -1;
 }
 
@@ -394,11 +398,11 @@ static int is_own_origin(struct http_bytes origin, struct http_bytes authority)
     uint64_t fallback = 80;
     size_t skip = 7;
 
-    if (authority.at == NULL || origin.length < 9) return 0;
-    if (memcmp(origin.at, "https://", 8) == 0) {
+    if (authority.at == NULL) return 0;
+    if (http_begins_folded(origin, "https://")) {
         skip = 8;
         fallback = 443;
-    } else if (memcmp(origin.at, "http://", 7) != 0) {
+    } else if (!http_begins_folded(origin, "http://")) {
         return 0;
     }
     origin.at += skip;
@@ -1127,6 +1131,7 @@ static void usable_address(const struct sockaddr *address, char text[INET6_ADDRS
 
 static int print_interfaces(const struct chat *chat)
 {
+    const char *only = chat->settings.address; /* every address, but of one family */
     struct ifaddrs *first, *each;
     char text[INET6_ADDRSTRLEN];
     int count = 0;
@@ -1135,6 +1140,7 @@ static int print_interfaces(const struct chat *chat)
     for (each = first; each != NULL; each = each->ifa_next) {
         usable_address(each->ifa_addr, text);
         if (text[0] == '\0') continue;
+        if (only != NULL && (strchr(only, ':') != NULL) != (strchr(text, ':') != NULL)) continue;
         print_address(chat, text);
         count++;
     }
@@ -1169,8 +1175,10 @@ static int print_interfaces(const struct chat *chat)
 static void print_banner(const struct chat *chat, size_t memory)
 {
     const char *address = chat->settings.address;
+    int is_local = address != NULL && (strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0);
 
-    (void)fprintf(stderr, "snug " VERSION " is open. Others on this network come in by\n");
+    (void)fprintf(stderr, "snug " VERSION " is open. %s by\n",
+                  is_local ? "Only this machine comes in" : "Others on this network come in");
     if (address != NULL && strcmp(address, "0.0.0.0") != 0 && strcmp(address, "::") != 0) print_address(chat, address);
     else if (print_interfaces(chat) == 0) print_address(chat, "127.0.0.1");
     (void)fprintf(stderr, "data file %s\nmemory %zu KiB at most\n", store_path(chat->store), (memory + 1023) / 1024);

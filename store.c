@@ -2204,6 +2204,7 @@ struct load {
     uint64_t bad, bad_regions;  /* damaged bytes before an intact record */
     uint64_t torn, torn_starts; /* likewise behind the last one so far, and records that begin there */
     uint64_t torn_frames;       /* lines there that begin like a frame: two, if a border was lost */
+    uint64_t torn_marks;        /* bytes there that are not zeros */
     char *reason;               /* set if the file is not for this server */
 };
 
@@ -2562,9 +2563,11 @@ static void skip_damage(struct load *load)
 
     for (i = 1; i < left && !may_begin(at, i, left); i++) {
         load->is_zeros &= at[i - 1] == 0;
+        load->torn_marks += at[i - 1] != 0;
         load->torn_frames += at[i - 1] == '\n' && left - i >= 4 && memcmp(at + i, "id: ", 4) == 0;
     }
     load->is_zeros &= at[i - 1] == 0;
+    load->torn_marks += at[i - 1] != 0;
     load->is_astray = i == left && !load->is_eof;
     if (load->is_astray) i -= 16; /* a record may begin in what is not read yet */
     load->torn += i;
@@ -2582,7 +2585,7 @@ static void load_next(struct load *load)
     if (kind != KINDS && length > 0 && load_record(load, kind, at, length) == 0) {
         if (load->torn > 0) load->bad_regions++;
         load->bad += load->torn;
-        load->torn = load->torn_starts = load->torn_frames = 0;
+        load->torn = load->torn_starts = load->torn_frames = load->torn_marks = 0;
         load->start += length;
         load->offset += length;
         load->good_end = load->offset;
@@ -2758,10 +2761,17 @@ static int keep_damaged(struct store *store)
     return result;
 }
 
+/* Whether what was passed over at the end is a crash's trace: one record at most, or a piece of its kind, or zeros. */
+static int is_torn_record(const struct load *load)
+{
+    if (load->torn == 0 || load->torn_starts > 1 || load->torn_frames > 1) return 0;
+    return load->torn_starts == 1 || load->torn < sizeof ":message " || load->torn_marks == 0;
+}
+
 /* Does away with what load_file passed over, and says so. */
 static void mend(struct store *store, const struct load *load, struct store_time now)
 {
-    int is_torn = load->torn > 0 && load->torn_starts <= 1 && load->torn_frames <= 1;
+    int is_torn = is_torn_record(load);
 
     store->size = load->offset;
     if (load->offset == 0) return;

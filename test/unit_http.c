@@ -1582,10 +1582,11 @@ static void test_forms(void **state)
     } rows[] = {{"a=1&b=2", 0, "1", "2"},     {"", 0, NULL, NULL},           {"a", 0, "", NULL},
                 {"a=", 0, "", NULL},          {"=x", 0, NULL, NULL},         {"&&a=1&", 0, "1", NULL},
                 {"a=x=y", 0, "x=y", NULL},    {"a=+%2B%20+", 0, " +  ", NULL}, {"%61=1", 0, "1", NULL},
-                {"A=1", 0, NULL, NULL},       {"c=1&c=2&b=3", 0, NULL, "3"}, {"a=1&a=1", -1, NULL, NULL},
+                {"A=1", 0, NULL, NULL},       {"c=1&c=2&b=3", -1, NULL, NULL}, {"a=1&a=1", -1, NULL, NULL},
                 {"a=1&%61=", -1, NULL, NULL}, {"a=%", -1, NULL, NULL},       {"a=%4", -1, NULL, NULL},
                 {"a=%4x", -1, NULL, NULL},    {"c=%zz", -1, NULL, NULL},     {"c%=", -1, NULL, NULL},
                 {"a=%C3%A9&b=%e9", 0, "\xc3\xa9", "\xe9"}, {"a+=1&b=;", 0, NULL, ";"}};
+    char many[512];
     size_t i, length;
 
     (void)state;
@@ -1599,6 +1600,13 @@ static void test_forms(void **state)
         if (rows[i].b == NULL) assert_null(pairs[1].value.at); else assert_true(is_bytes(pairs[1].value, rows[i].b));
     }
     assert_int_equal(http_form(guarded_end() - 6, 0, NULL, 0), 0);
+    for (i = length = 0; i < HTTP_PAIRS_MAX + 1; i++) {
+        struct http_pair pairs[1] = {{"a0", {NULL, 0}}};
+        unsigned char copy[512];
+        assert_int_equal(http_form(memcpy(copy, many, length), length, pairs, 1), 0);
+        length += (size_t)sprintf(many + length, "a%d&", (int)i);
+        if (i == HTTP_PAIRS_MAX) assert_int_equal(http_form(memcpy(copy, many, length), length, pairs, 1), -1);
+    }
 }
 
 static void test_percent_encoding(void **state)

@@ -36,7 +36,8 @@ static void options_take_what_the_help_says(void **state)
         {"rate=1/0", -1},        {"rate=1", -1},        {"rate=1/", -1},         {"rate=/1", -1},
         {"joins=5/60", 0},       {"hold=10", 0},        {"hold=10m", 0},         {"hold=d", -1},
         {"hold=3651d", -1},      {"sync=second", 0},    {"sync=always", -1},     {"sync=exit", -1},
-        {"sync=x", -1},          {"proxy=10.0.0.1", -1}, {"host=chat.example", 0}, {"host=", -1},
+        {"sync=x", -1},          {"proxy=10.0.0.1", -1}, {"host=chat.example", 0}, {"host=", -1},            {"host=*.x", -1},
+        {"host=a b", -1},        {"host=a:80", -1},
         {"colour=red", -1},      {"", -1},              {"rooms=1,members=2", 0}, {"rooms=1,,members=2", -1},
         {"rooms=18446744073709551616", -1},
     };
@@ -114,6 +115,7 @@ static void an_origin_must_be_the_host_and_port_that_were_asked(void **state)
         {"http://pi:8080", "pi:8080", 1},     {"http://PI:8080", "pi:8080", 1},  {"http://pi", "pi", 1},
         {"http://pi", "pi:80", 1},            {"https://pi", "pi", 1},           {"https://pi", "pi:443", 1},
         {"http://pi:80", "pi", 1},            {"http://[::1]:8080", "[::1]:8080", 1}, {"http://pi.", "pi", 1},
+        {"HTTP://pi:8080", "pi:8080", 1},     {"HttpS://pi", "pi", 1},
         {"http://pi", "pi:8080", 0},          {"http://pi:8080", "pi", 0},       {"http://evil", "pi", 0},
         {"null", "pi", 0},                    {"", "pi", 0},                     {"http://[::2]:8080", "[::1]:8080", 0},
         {"file://pi", "pi", 0},               {"http://pi.evil", "pi", 0},       {"http://", "pi", 0},
