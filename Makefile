@@ -97,7 +97,7 @@ unit-programs: $(UNITS)
 
 # What reads the code without running it.
 lint: .build/page.inc
-	clang-tidy --quiet main.c http.c store.c -- -std=c99 -I.build
+	for file in main.c http.c store.c; do clang-tidy --quiet $$file -- -std=c99 -I.build || exit 1; done
 
 install: snug
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
