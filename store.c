@@ -595,9 +595,13 @@ static void ring_add(struct store_room *room, const unsigned char *frame, size_t
 
 /* ---- finding rooms and members ---- */
 
-static size_t room_index(const struct store_room *room) { return (size_t)(room - room->store->rooms); }
+size_t store_number(const struct store_room *room) { return (size_t)(room - room->store->rooms); }
 
-size_t store_number(const struct store_room *room) { return room_index(room); }
+/* ROOM has news for its readers. */
+static void tell_readers(const struct store_room *room)
+{
+    room->store->options.changed(room->store->options.context, store_number(room));
+}
 
 static uint32_t *room_bucket(struct store *store, const unsigned char *name, size_t length)
 {
@@ -726,18 +730,16 @@ static void room_memory(struct store *store, size_t number)
 }
 
 /* The numbers of a new room NAME begin at random, like TCP's sequence numbers. */
-static void begin_room(struct store *store, struct store_room *room, const struct store_name *name,
+static void begin_room(struct store *store, struct store_room *fresh, const struct store_name *name,
                        struct store_time now)
 {
-    room->store = store;
-    memcpy(room->name, name->bytes, name->length);
-    room->name_length = name->length;
-    room->next_id = draw(store, 1, 0x7FFFFFFF);
-    room->next_by = draw(store, 1, 0x7FFFFFFF);
-    room->last_t = 0;
-    room->speakers = 0;
-    room->deserted_since_ms = now.mono_ms;
-    room->deserted_ms = 0;
+    memset(fresh, 0, sizeof *fresh);
+    fresh->store = store;
+    memcpy(fresh->name, name->bytes, name->length);
+    fresh->name_length = name->length;
+    fresh->next_id = draw(store, 1, 0x7FFFFFFF);
+    fresh->next_by = draw(store, 1, 0x7FFFFFFF);
+    fresh->deserted_since_ms = now.mono_ms;
 }
 
 /* A place for a room that is free, NULL if there is none. */
@@ -749,16 +751,24 @@ static struct store_room *free_place(struct store *store)
     return room < store->rooms + store->options.rooms ? room : NULL;
 }
 
-/* Makes a room in the free place ROOM. */
-static void add_room(struct store *store, struct store_room *room, const struct store_name *name, struct store_time now)
+/* Makes a room in the free place ROOM, with the name and numbers of FRESH. */
+static void add_room(struct store *store, struct store_room *room, const struct store_room *fresh,
+                     struct store_time now)
 {
-    uint32_t *bucket = room_bucket(store, name->bytes, name->length);
+    uint32_t *bucket = room_bucket(store, fresh->name, fresh->name_length);
 
     assert(room->name_length == 0);
     if (room == store->rooms + store->rooms_used) room_memory(store, store->rooms_used++);
-    begin_room(store, room, name, now);
+    memcpy(room->name, fresh->name, fresh->name_length);
+    room->name_length = fresh->name_length;
+    room->next_id = fresh->next_id;
+    room->next_by = fresh->next_by;
+    room->last_t = 0;
+    room->speakers = 0;
+    room->deserted_since_ms = now.mono_ms;
+    room->deserted_ms = 0;
     room->next_room = *bucket;
-    *bucket = (uint32_t)room_index(room) + 1;
+    *bucket = (uint32_t)store_number(room) + 1;
     room->due_ms = room->lapse_ms = INT64_MAX;
     room->states_ms = now.mono_ms;
     state_changed(room, &room->people, now);
@@ -884,7 +894,7 @@ static void remove_member(struct store_member *member, struct store_time now)
     room->free = at;
     room->count--;
     room->store->held -= MEMBER_RECORD_MAX;
-    room->store->options.changed(room->store->options.context, room_index(room));
+    tell_readers(room);
 }
 
 /* Removes ROOM. Its readers and versions and offsets stay, so that no cursor takes the next room for this one. */
@@ -898,7 +908,7 @@ static void remove_room(struct store_room *room, struct store_time now)
     for (; at < room->ring.head; at = frame_end(&room->ring, at)) store->held -= frame_overhead(room);
     store->held -= room->ring.head - room->ring.tail + ROOM_RECORD_MAX;
     room->ring.tail = room->ring.head;
-    while (*link != room_index(room) + 1) link = &store->rooms[*link - 1].next_room;
+    while (*link != store_number(room) + 1) link = &store->rooms[*link - 1].next_room;
     *link = room->next_room;
     room->name_length = 0;
     room->due_ms = INT64_MAX;
@@ -1208,7 +1218,7 @@ static void end_copy(struct store *store, struct store_room *room, struct store_
 {
     struct rewrite *rewrite = &store->rewrite;
 
-    if (rewrite->fd < 0 || rewrite->room != room_index(room) || rewrite->phase != FRAMES || rewrite->at == 0) return;
+    if (rewrite->fd < 0 || rewrite->room != store_number(room) || rewrite->phase != FRAMES || rewrite->at == 0) return;
     rewrite->at = 0;
     store->batch.length = 0;
     put_end_record(&store->batch, room);
@@ -1447,7 +1457,7 @@ static void tick_room(struct store_room *room, struct store_time now)
     room->due_ms = INT64_MAX;
     expire_typing(room, now);
     notice_gone(room, now);
-    if (announce_states(room, now)) room->store->options.changed(room->store->options.context, room_index(room));
+    if (announce_states(room, now)) tell_readers(room);
 }
 
 /* ---- members ---- */
@@ -1531,7 +1541,6 @@ static enum store_result join_new_room(struct store *store, const struct store_n
     *spot = free_place(store);
     if (*spot == NULL) *spot = room_to_end(store, now);
     if (*spot == NULL) return STORE_NO_ROOM;
-    memset(fresh, 0, sizeof *fresh);
     begin_room(store, fresh, name, now);
     if ((*spot)->name_length > 0) put_end_record(&store->batch, *spot);
     put_room_record(&store->batch, fresh, now);
@@ -1540,15 +1549,13 @@ static enum store_result join_new_room(struct store *store, const struct store_n
 
 /* Makes the room that join_new_room planned. */
 static void take_spot(struct store *store, struct store_room *spot, const struct store_room *fresh,
-                      const struct store_name *name, struct store_time now)
+                      struct store_time now)
 {
     if (spot->name_length > 0) {
         end_copy(store, spot, now);
         remove_room(spot, now);
     }
-    add_room(store, spot, name, now);
-    spot->next_id = fresh->next_id;
-    spot->next_by = fresh->next_by;
+    add_room(store, spot, fresh, now);
 }
 
 enum store_result store_join(struct store *store, const struct store_name *room_name, const struct store_name *name,
@@ -1574,7 +1581,7 @@ enum store_result store_join(struct store *store, const struct store_name *room_
     called.length = name->length;
     put_member_record(&store->batch, &newcomer, called, now);
     if (append(store, spot, now) != 0) return STORE_FULL;
-    if (room == &fresh) take_spot(store, spot, &fresh, room_name, now);
+    if (room == &fresh) take_spot(store, spot, &fresh, now);
     if (given != NULL) remove_member(given, now);
     *member = add_member(spot, newcomer.by, name, key, now);
     return STORE_OK;
@@ -1601,7 +1608,7 @@ enum store_result store_rename(struct store_member *member, const struct store_n
     member->renamed++;
     if (member->is_here) state_changed(room, &room->people, now);
     if (room->typer_count > 0) state_changed(room, &room->typing, now);
-    room->store->options.changed(room->store->options.context, room_index(room));
+    tell_readers(room);
     return STORE_OK;
 }
 
@@ -1821,7 +1828,7 @@ enum store_result store_send(struct store_member *member, struct store_bytes tex
     ring_add(room, batch->bytes + frame_at, batch->length - frame_at);
     count_message(room, member, digest, receipt->id, receipt->t);
     stop_typing(member, now);
-    store->options.changed(store->options.context, room_index(room));
+    tell_readers(room);
     return STORE_OK;
 }
 
@@ -1864,22 +1871,18 @@ static void begin_cursor(struct store_cursor *cursor, struct store_member *membe
     cursor->by = member->by;
 }
 
-static void begin_wait(struct store_member *member, struct store_time now)
+void store_wait(struct store_cursor *cursor, struct store_time now)
 {
-    member->waits++;
-    is_here_until(member, now.mono_ms, now);
+    cursor->member->waits++;
+    is_here_until(cursor->member, now.mono_ms, now);
 }
 
-static void end_wait(const struct store_cursor *cursor, struct store_time now)
+void store_unwait(struct store_cursor *cursor, struct store_time now)
 {
     if (!store_is_member(cursor)) return;
     cursor->member->waits--;
     is_here_until(cursor->member, now.mono_ms + GRACE_MS, now);
 }
-
-void store_wait(struct store_cursor *cursor, struct store_time now) { begin_wait(cursor->member, now); }
-
-void store_unwait(struct store_cursor *cursor, struct store_time now) { end_wait(cursor, now); }
 
 void store_follow(struct store_cursor *cursor, struct store_member *member, struct store_after after,
                   struct store_time now)
@@ -1889,7 +1892,7 @@ void store_follow(struct store_cursor *cursor, struct store_member *member, stru
     begin_cursor(cursor, member);
     cursor->due = DUE_OPENING | DUE_PEOPLE;
     if (seek(cursor, room, after)) cursor->due |= DUE_GAP;
-    begin_wait(member, now);
+    store_wait(cursor, now);
     room->readers++;
     if (room->people.stale && room->people.inside == 0) write_state(room, &room->people); /* he is in it */
     if (room->typing.stale && room->typing.inside == 0) write_state(room, &room->typing);
@@ -1917,7 +1920,7 @@ void store_unfollow(struct store_cursor *cursor, struct store_time now)
         room_is_due(room, now.mono_ms);
     }
     room->readers--;
-    end_wait(cursor, now);
+    store_unwait(cursor, now);
 }
 
 /* A reader with an older version than the announced one is behind. */
@@ -2235,7 +2238,7 @@ static struct store_member *silent_member(struct store_room *room)
 static struct store_room *loaded_room(struct load *load, const struct store_name *name)
 {
     struct store *store = load->store;
-    struct store_room *room = store_find(store, name), *spot;
+    struct store_room *room = store_find(store, name), *spot, fresh;
 
     if (room != NULL) return room;
     spot = free_place(store);
@@ -2249,8 +2252,9 @@ static struct store_room *loaded_room(struct load *load, const struct store_name
                        store->options.rooms);
         return NULL;
     }
-    add_room(store, spot, name, load->now);
-    spot->next_id = spot->next_by = 1; /* its records say more, and then move_numbers */
+    begin_room(store, &fresh, name, load->now);
+    fresh.next_id = fresh.next_by = 1; /* its records say more, and then move_numbers */
+    add_room(store, spot, &fresh, load->now);
     return spot;
 }
 
