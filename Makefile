@@ -2,7 +2,8 @@
 .POSIX:
 
 CC = cc
-CFLAGS = -O2
+CFLAGS = -Os
+LDFLAGS = -s
 PREFIX = /usr/local
 DESTDIR =
 
