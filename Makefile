@@ -54,6 +54,9 @@ check:
 	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs test/page_*.mjs \
 	    SNUG=$$PWD/.build/single/snug test/wire_contract.mjs
 
+# Likewise, and what takes longer.
+check-all: check lint
+
 # The unit tests alone; cmocka must be there.
 unit: unit-programs
 	test/run $(UNITS)
@@ -108,4 +111,4 @@ install: snug
 clean:
 	rm -rf .build snug snug.c snug.c.new
 
-.PHONY: all single run check unit unit-programs lint install clean
+.PHONY: all single run check check-all unit unit-programs lint install clean
