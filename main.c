@@ -34,6 +34,7 @@
 /* ---- limits ---- */
 
 #define HOSTS_MAX 16               /* -o host= */
+#define HOST_SIZE 256              /* a host name, which DNS ends at 253 bytes, and a NUL */
 #define WAIT_MAX_S 60              /* of `messages?wait=` */
 #define NONCE_MAX 64               /* bytes of a nonce */
 #define TOKEN_SIZE 16              /* random bytes */
@@ -59,7 +60,7 @@ struct settings {
     int asked_connections; /* else they may be fewer, where descriptors are */
     struct store_rate rate, joins;
     int64_t hold_ms;
-    const char *hosts[HOSTS_MAX];
+    const char *hosts[HOSTS_MAX]; /* as host_name has them */
     size_t host_count;
 };
 
@@ -95,7 +96,7 @@ struct chat {
     int signal_fd;              /* read end of the signals' pipe */
     int stops;
     struct call call;
-    char own_name[256];
+    char own_name[HOST_SIZE];
     char cookie_name[16];
     char etag[19];              /* with its quotes */
     char page_fields[PAGE_FIELDS_SIZE];
@@ -128,6 +129,20 @@ static struct http_bytes bytes_of(const char *text)
     bytes.at = (const unsigned char *)text;
     bytes.length = strlen(text);
     return bytes;
+}
+
+/* HOST without its port, in lower case and without a dot at its end, to TEXT, which may be
+ * HOST itself. */
+static void host_name(struct http_bytes host, char text[HOST_SIZE])
+{
+    unsigned char stop = host.length > 0 && host.at[0] == '[' ? ']' : ':';
+    size_t i;
+
+    for (i = 0; i < host.length && i < HOST_SIZE - 1 && host.at[i] != stop; i++) {
+        text[i] = (char)(host.at[i] >= 'A' && host.at[i] <= 'Z' ? host.at[i] + 32 : host.at[i]);
+    }
+    if (i > 1 && text[i - 1] == '.') i--;
+    text[i] = '\0';
 }
 
 /* ---- options ---- */
@@ -223,6 +238,8 @@ static int set_value(struct settings *settings, const struct option *row, char *
     case SYNC: return strcmp(text, "second") == 0 ? 0 : -1;
     case HOST:
         if (settings->host_count == HOSTS_MAX || *text == '\0' || strpbrk(text, " */:@%") != NULL) return -1;
+        if (strlen(text) >= HOST_SIZE) return -1;
+        host_name(bytes_of(text), text);
         settings->hosts[settings->host_count++] = text;
         return 0;
     default: return -1;
@@ -333,19 +350,6 @@ static int read_command(struct settings *settings, int argc, char **argv)
 
 /* ---- who may ask ---- */
 
-/* HOST without its port, in lower case and without a dot at its end, to TEXT of 256 bytes. */
-static void host_name(struct http_bytes host, char text[256])
-{
-    unsigned char stop = host.length > 0 && host.at[0] == '[' ? ']' : ':';
-    size_t i;
-
-    for (i = 0; i < host.length && i < 255 && host.at[i] != stop; i++) {
-        text[i] = (char)(host.at[i] >= 'A' && host.at[i] <= 'Z' ? host.at[i] + 32 : host.at[i]);
-    }
-    if (i > 1 && text[i - 1] == '.') i--;
-    text[i] = '\0';
-}
-
 static int ends_with(const char *text, const char *end)
 {
     size_t length = strlen(text), size = strlen(end);
@@ -358,11 +362,12 @@ static int is_accepted_host(const struct chat *chat, struct http_bytes host)
 {
     static const char *const local[] = {".local",    ".lan",         ".home",     ".home.arpa",
                                         ".internal", ".localdomain", ".localhost"};
-    char name[256], given[256];
+    char name[HOST_SIZE];
     struct in_addr four;
     size_t i;
 
     if (host.at == NULL || host.at[0] == '[') return 1;
+    if (host.length >= sizeof name) return 0; /* no name; cut, it might look like one */
     host_name(host, name);
     if (strchr(name, '%') != NULL) return 0; /* what a dot may hide in */
     if (inet_pton(AF_INET, name, &four) == 1 || strchr(name, '.') == NULL) return 1;
@@ -371,8 +376,7 @@ static int is_accepted_host(const struct chat *chat, struct http_bytes host)
         if (ends_with(name, local[i])) return 1;
     }
     for (i = 0; i < chat->settings.host_count; i++) {
-        host_name(bytes_of(chat->settings.hosts[i]), given);
-        if (strcmp(name, given) == 0) return 1;
+        if (strcmp(name, chat->settings.hosts[i]) == 0) return 1;
     }
     return 0;
 }
@@ -394,7 +398,7 @@ static uint64_t port_of(struct http_bytes authority, uint64_t fallback)
 /* Whether ORIGIN (RFC 6454) names the host and port of AUTHORITY. A proxy may speak https for us. */
 static int is_own_origin(struct http_bytes origin, struct http_bytes authority)
 {
-    char theirs[256], ours[256];
+    char theirs[HOST_SIZE], ours[HOST_SIZE];
     uint64_t fallback = 80;
     size_t skip = 7;
 

@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { after, before } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -159,4 +160,24 @@ export async function until(what, check, limit = 15000) {
 
 export function live(page) {
   return status(page).getByText('Live', { exact: true }).waitFor();
+}
+
+/* One server and browser for the tests of a file. Gives the function that brings a person, into ROOM if there is one; at
+ * the end of the test she is gone. */
+export function oneHouse() {
+  let server, browser;
+  before(async () => {
+    server = await Server.open();
+    browser = await openBrowser();
+  });
+  after(async () => {
+    await browser.close();
+    await server.close();
+  });
+  return async function comes(t, room, name, options) {
+    const person = await Person.open(browser, server, options);
+    t.after(() => person.close());
+    if (room) await person.join(room, name);
+    return person;
+  };
 }

@@ -1,27 +1,10 @@
 /* Hands and eyes: a keyboard alone, an input method, a thumb, a narrow screen, several tabs. */
 
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Person, Server, box, live, openBrowser, saying, texts, until } from './page.mjs';
+import { box, live, oneHouse, saying, texts, until } from './page.mjs';
 
-let server, browser;
-
-before(async () => {
-  server = await Server.open();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser.close();
-  await server.close();
-});
-
-async function comes(t, room, name, options) {
-  const person = await Person.open(browser, server, options);
-  t.after(() => person.close());
-  if (room) await person.join(room, name);
-  return person;
-}
+const comes = oneHouse();
 
 const PHONE = { viewport: { width: 320, height: 600 }, hasTouch: true, isMobile: true };
 
@@ -61,7 +44,7 @@ describe('hands and eyes', { concurrency: 3 }, () => {
   });
 
   test('a keyboard alone joins, writes, breaks a line and leaves', async t => {
-    const { page } = await comes(t);
+    const { page, server } = await comes(t);
     const { keyboard } = page;
     await page.goto(server.origin + '/');
     await keyboard.type('keys');
@@ -115,7 +98,7 @@ describe('hands and eyes', { concurrency: 3 }, () => {
       const target = await ann.page.getByRole('button', { name, exact: true }).boundingBox();
       assert.ok(target.width >= 44 && target.height >= 44, `${name} is ${target.width} by ${target.height}`);
     }
-    await ann.page.goto(server.origin + '/');
+    await ann.page.goto(ann.server.origin + '/');
     await ann.page.getByRole('link').first().waitFor();
     assert.equal(await ann.page.evaluate(() => document.documentElement.scrollWidth), 320);
   });
@@ -133,7 +116,7 @@ describe('hands and eyes', { concurrency: 3 }, () => {
   test('two tabs in one room show the same, once', async t => {
     const ann = await comes(t, 'twins', 'Ann');
     const second = await ann.tab();
-    await second.goto(server.origin + '/r/twins');
+    await second.goto(ann.server.origin + '/r/twins');
     await live(second);
     for (const [text, page] of [['one', ann.page], ['two', second], ['two', ann.page], ['two', second]]) await ann.say(text, page);
     for (const page of [ann.page, second]) {

@@ -1,28 +1,10 @@
 /* People talk: what they see of each other, and that what they write stays what it is. */
 
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { Person, Server, box, log, messages, openBrowser, people, saying, texts, until } from './page.mjs';
+import { box, log, messages, oneHouse, people, saying, texts, until } from './page.mjs';
 
-let server, browser;
-
-before(async () => {
-  server = await Server.open();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser.close();
-  await server.close();
-});
-
-/* A person in ROOM; at the end of the test she is gone, and her browser must have complained of nothing. */
-async function comes(t, room, name, options) {
-  const person = await Person.open(browser, server, options);
-  t.after(() => person.close());
-  await person.join(room, name);
-  return person;
-}
+const comes = oneHouse();
 
 async function complainsOfNothing(person) {
   assert.deepEqual(person.complaints, []);
@@ -64,9 +46,8 @@ test('messages of one person in a row stand under one name', async t => {
 
 test('a name that is taken is not given twice, and another is offered', async t => {
   await comes(t, 'names', 'Ann');
-  const other = await Person.open(browser, server);
-  t.after(() => other.close());
-  await other.page.goto(server.origin + '/r/names');
+  const other = await comes(t);
+  await other.page.goto(other.server.origin + '/r/names');
   await other.page.getByRole('textbox', { name: 'Your name' }).fill('ann');
   await other.page.getByRole('button', { name: 'Join', exact: true }).click();
   await other.page.getByRole('alert').getByText('ann is taken in this room.').waitFor();
@@ -76,9 +57,8 @@ test('a name that is taken is not given twice, and another is offered', async t 
 });
 
 test('a link to a room asks only the name, and back leads to where one came from', async t => {
-  const ann = await Person.open(browser, server);
-  t.after(() => ann.close());
-  await ann.page.goto(server.origin + '/r/a%20quiet%20place');
+  const ann = await comes(t);
+  await ann.page.goto(ann.server.origin + '/r/a%20quiet%20place');
   await ann.page.getByRole('heading', { name: 'a quiet place' }).waitFor();
   assert.equal(await ann.page.getByRole('textbox', { name: 'Room', exact: true }).count(), 0);
   await ann.join('A quiet  place', 'Ann');
@@ -95,16 +75,15 @@ test('a room with any name works, also one of signs that URLs mean something by'
   await ann.say('found');
   await saying(ann.page, 'found').waitFor();
   assert.equal(decodeURIComponent(new URL(ann.page.url()).pathname), '/r/' + room);
-  await ann.page.goto(server.origin + '/');
+  await ann.page.goto(ann.server.origin + '/');
   await ann.page.getByRole('link', { name: room }).click();
   await saying(ann.page, 'found').waitFor();
 });
 
 test('a name or a room that cannot be is refused by a sentence', async t => {
-  const ann = await Person.open(browser, server);
-  t.after(() => ann.close());
+  const ann = await comes(t);
   const { page } = ann;
-  await page.goto(server.origin + '/');
+  await page.goto(ann.server.origin + '/');
   for (const [room, name] of [['tea', '   '], ['a/b', 'Ann']]) {
     await page.getByRole('textbox', { name: 'Room', exact: true }).fill(room);
     await page.getByRole('textbox', { name: 'Your name' }).fill(name);
@@ -134,16 +113,15 @@ test('who comes and goes is seen by all', async t => {
   await bob.page.getByRole('button', { name: 'Leave', exact: true }).click();
   await bob.page.getByRole('heading', { name: 'Pull up a chair.' }).waitFor();
   await people(ann.page).getByText('Bob').waitFor({ state: 'detached' });
-  await bob.page.goto(server.origin + '/r/door');
+  await bob.page.goto(bob.server.origin + '/r/door');
   await bob.page.getByRole('button', { name: 'Join', exact: true }).waitFor();
 });
 
 test('the landing page lists the rooms with people', async t => {
   const ann = await comes(t, 'lobby', 'Ann');
   await ann.say('hello');
-  const bob = await Person.open(browser, server);
-  t.after(() => bob.close());
-  await bob.page.goto(server.origin + '/');
+  const bob = await comes(t);
+  await bob.page.goto(bob.server.origin + '/');
   await bob.page.getByRole('link', { name: /lobby.*just now.*1 here/ }).click();
   await bob.page.getByRole('heading', { name: 'lobby' }).waitFor();
 });

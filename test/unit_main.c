@@ -94,16 +94,20 @@ static void a_host_is_answered_that_no_stranger_can_point_here(void **state)
         {"localhost%2eevil%2ecom", 0},
     };
     static struct chat chat;
+    char endless[300];
     size_t i;
 
     (void)state;
     set_fallbacks(&chat.settings);
     (void)strcpy(chat.own_name, "box.example.org");
-    assert_int_equal(option(&chat.settings, "host=chat.example"), 0);
+    assert_int_equal(option(&chat.settings, "host=Chat.Example."), 0);
     for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (is_accepted_host(&chat, b(rows[i].host)) != rows[i].accepted) fail_msg("%s", rows[i].host);
     }
     assert_true(is_accepted_host(&chat, (struct http_bytes){NULL, 0})); /* HTTP/1.0 */
+    (void)memset(endless, 'x', sizeof endless - 1);
+    (void)memcpy(endless + 255, ".evil.example", sizeof ".evil.example"); /* has no dot where it would be cut */
+    assert_false(is_accepted_host(&chat, b(endless)));
 }
 
 static void an_origin_must_be_the_host_and_port_that_were_asked(void **state)
