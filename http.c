@@ -44,7 +44,7 @@
 #define FAN_OUT_SLICE 256      /* readers served between two looks at the busy part */
 #define TURN_BYTES (1 << 20)   /* sent to one connection in one turn */
 #define ACCEPT_SLICE 64        /* connections accepted in one turn */
-#define ACCEPT_PAUSE_MS 200    /* when the system has no descriptor or memory for another connection */
+#define PAUSE_MS 200           /* when the system has no descriptor or memory for what we ask */
 #define VANISHED_MS 30000      /* unacknowledged bytes end a stream (TCP_USER_TIMEOUT) */
 #define STREAM_SNDBUF 32768    /* the kernel doubles it: 64 KiB */
 #define BACKLOG 511
@@ -131,8 +131,8 @@ struct buffer {
 
 struct peer {
     struct link quiet;       /* in server->quiet_peers while it has no connection */
-    unsigned char address[16];
-    size_t connections;
+    unsigned char address[HTTP_ADDRESS_SIZE];
+    size_t connections;      /* and what proxies have for it of streams and held requests */
     uint32_t next;           /* in the bucket, numbered from 1 */
     /* the application's bytes follow */
 };
@@ -157,6 +157,7 @@ struct http_connection {
     struct buffer *in, *out;      /* NULL: none */
     struct http_bytes body;       /* lasting bytes to be sent behind `out` */
     struct peer *peer;
+    struct peer *client;          /* whose the request is: of a proxy's connection another than `peer` */
     int fd;
     unsigned spot;                /* in its part of the poll set */
     unsigned unit_sent;           /* bytes of the current chunk that are sent */
@@ -166,7 +167,9 @@ struct http_connection {
     unsigned char closes;         /* behind this answer */
     unsigned char minor, is_head; /* of the request that is being answered */
     unsigned char is_unread;      /* its content is not read: no other request can follow */
-    unsigned char is_loopback;    /* the peer is on this machine */
+    unsigned char is_proxy;       /* the peer is one of options.proxies */
+    unsigned char is_local;       /* the peer is on this machine */
+    unsigned char is_loopback;    /* the client is */
     /* the application's cursor follows */
 };
 
@@ -992,7 +995,7 @@ static unsigned char *peer_bytes(struct peer *peer) { return (unsigned char *)pe
 
 void *http_cursor(struct http_connection *connection) { return (unsigned char *)connection + sizeof *connection; }
 
-void *http_peer(struct http_connection *connection) { return peer_bytes(connection->peer); }
+void *http_peer(struct http_connection *connection) { return peer_bytes(connection->client); }
 
 int http_is_loopback(const struct http_connection *connection) { return connection->is_loopback; }
 
@@ -1008,6 +1011,34 @@ static void uncount(struct http_connection *connection)
     if (--peer->connections == 0) link_last(&server->quiet_peers, &peer->quiet);
 }
 
+/* A proxy's connection counts for its client while it streams or is held. */
+static int is_for_another(const struct http_connection *connection)
+{
+    return (connection->state == HELD || connection->state == STREAMING) && connection->client != connection->peer;
+}
+
+static void count_client(struct http_connection *connection)
+{
+    if (is_for_another(connection) && connection->client->connections++ == 0) unlink_from(&connection->client->quiet);
+}
+
+static void uncount_client(struct http_connection *connection)
+{
+    struct peer *client = connection->client;
+
+    if (is_for_another(connection) && --client->connections == 0) {
+        link_last(&connection->server->quiet_peers, &client->quiet);
+    }
+}
+
+int http_may_wait(const struct http_connection *connection)
+{
+    size_t limit = connection->server->options.peer;
+
+    if (connection->client == connection->peer || connection->is_loopback || limit == 0) return 1;
+    return connection->client->connections < limit;
+}
+
 /* Whether the application's cursor is in use. */
 static int has_cursor(const struct http_connection *connection)
 {
@@ -1020,6 +1051,7 @@ static void strip(struct http_connection *connection)
     struct http_server *server = connection->server;
 
     if (has_cursor(connection)) server->app.gone(server->app.context, http_cursor(connection));
+    uncount_client(connection);
     connection->pulls = 0;
     connection->body.length = 0;
     unlink_from(&connection->reader);
@@ -1086,7 +1118,7 @@ static ssize_t send_parts(struct http_connection *connection, struct iovec *part
     }
     if (sent > 0 && connection->state != HELD) connection->since_ms = connection->server->now.mono_ms;
     if (sent >= 0) return sent;
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM ? 0 : -1;
+    return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
 }
 
 static void add_part(struct iovec *parts, size_t *count, const unsigned char *at, size_t length)
@@ -1327,6 +1359,7 @@ static void wait_on(struct http_connection *connection, struct http_channel *cha
 {
     connection->state = (unsigned char)state;
     connection->channel = channel;
+    count_client(connection);
     link_last(&channel->readers, &connection->reader);
 }
 
@@ -1338,6 +1371,12 @@ void http_hold(struct http_connection *connection, struct http_channel *channel,
     connection->since_ms = deadline_ms;
     if (deadline_ms < server->held_ms) server->held_ms = deadline_ms;
     link_last(&server->held, &connection->turn);
+}
+
+void http_drop(struct http_connection *connection)
+{
+    connection->closes = 1;
+    connection->state = IDLE;
 }
 
 static void set_option(struct http_connection *connection, int level, int name, int value)
@@ -1359,6 +1398,109 @@ void http_stream(struct http_connection *connection, struct http_channel *channe
 #endif
     wait_on(connection, channel, STREAMING);
     unlink_from(&connection->turn);
+}
+
+/* ---- addresses ---- */
+
+/* What IPv4 addresses begin with as IPv6 ones (RFC 4291, 2.5.5.2). */
+static const unsigned char v4[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
+
+static int is_loopback(const unsigned char address[HTTP_ADDRESS_SIZE])
+{
+    static const unsigned char v6[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+
+    return (memcmp(address, v4, sizeof v4) == 0 && address[sizeof v4] == 127) || memcmp(address, v6, sizeof v6) == 0;
+}
+
+static void address_bytes(const struct sockaddr_storage *from, unsigned char address[HTTP_ADDRESS_SIZE])
+{
+    memset(address, 0, 16);
+    if (from->ss_family == AF_INET6) {
+        memcpy(address, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
+    } else if (from->ss_family == AF_INET) {
+        memcpy(address, v4, sizeof v4);
+        memcpy(address + sizeof v4, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    }
+}
+
+int http_address(struct http_bytes text, unsigned char address[HTTP_ADDRESS_SIZE])
+{
+    char copy[INET6_ADDRSTRLEN];
+    struct http_bytes after_colon = text;
+
+    if (text.length > 0 && text.at[0] == '[') {
+        text.at++;
+        text.length--;
+        text = cut(&text, ']');
+    } else {
+        (void)cut(&after_colon, ':');
+        if (after_colon.at != NULL && memchr(after_colon.at, ':', after_colon.length) == NULL) text = cut(&text, ':');
+    }
+    if (text.length >= sizeof copy) return -1;
+    memcpy(copy, text.at, text.length);
+    copy[text.length] = '\0';
+    memcpy(address, v4, sizeof v4);
+    if (inet_pton(AF_INET, copy, address + sizeof v4) == 1) return 0;
+    return inet_pton(AF_INET6, copy, address) == 1 ? 0 : -1;
+}
+
+static struct peer *peer_at(struct http_server *server, size_t number)
+{
+    return (struct peer *)(void *)(server->peers + number * server->peer_size);
+}
+
+static uint32_t *peer_bucket(struct http_server *server, const unsigned char address[HTTP_ADDRESS_SIZE])
+{
+    uint32_t sum = 2166136261U; /* FNV-1a */
+    size_t i;
+
+    for (i = 0; i < 16; i++) sum = (sum ^ address[i]) * 16777619U;
+    return &server->peer_buckets[sum & (server->bucket_count - 1)];
+}
+
+/* An entry that may serve another address, NULL if there is none. */
+static struct peer *forget_peer(struct http_server *server)
+{
+    struct link *link = server->quiet_peers.next;
+    size_t tries;
+
+    for (tries = 0; tries < FORGET_TRIES && link != &server->quiet_peers; tries++, link = link->next) {
+        struct peer *peer = CONTAINER(link, struct peer, quiet);
+        uint32_t *from = peer_bucket(server, peer->address), number;
+        number = (uint32_t)((size_t)((unsigned char *)peer - server->peers) / server->peer_size);
+        if (number == 0 || !server->app.forgettable(server->app.context, peer_bytes(peer))) continue;
+        while (*from != number) from = &peer_at(server, *from)->next;
+        *from = peer->next;
+        return peer;
+    }
+    return NULL;
+}
+
+/* The entry of an address, made if there is none. Entry 0 is shared by those for whom there is no room. */
+static struct peer *find_peer(struct http_server *server, const unsigned char address[HTTP_ADDRESS_SIZE])
+{
+    uint32_t *bucket = peer_bucket(server, address), number;
+    struct peer *peer;
+
+    for (number = *bucket; number != 0; number = peer->next) {
+        peer = peer_at(server, number);
+        if (memcmp(peer->address, address, 16) == 0) return peer;
+    }
+    if (server->peers_used < server->peer_count) {
+        peer = peer_at(server, server->peers_used++);
+    } else {
+        peer = forget_peer(server);
+        if (peer == NULL) return peer_at(server, 0);
+        unlink_from(&peer->quiet);
+    }
+    memset(peer, 0, server->peer_size);
+    link_init(&peer->quiet);
+    memcpy(peer->address, address, 16);
+    bucket = peer_bucket(server, address);
+    peer->next = *bucket;
+    *bucket = (uint32_t)((size_t)((unsigned char *)peer - server->peers) / server->peer_size);
+    link_last(&server->quiet_peers, &peer->quiet);
+    return peer;
 }
 
 /* ---- requests ---- */
@@ -1412,6 +1554,25 @@ static int judge_content(const struct http_request *request, enum framing framin
     return request->minor > 0 && !says_only(request, "expect", "100-continue") ? 417 : 0;
 }
 
+/* The client of a request that a proxy passes on: the last address of X-Forwarded-For, which the proxy itself has put
+ * there; without one, the proxy. */
+static void find_client(struct http_connection *connection)
+{
+    const struct http_request *request = &connection->server->request;
+    unsigned char address[HTTP_ADDRESS_SIZE];
+    struct http_bytes value, last = {NULL, 0};
+    size_t position = 0;
+
+    connection->client = connection->peer;
+    connection->is_loopback = connection->is_local;
+    while ((value = http_field(request, "x-forwarded-for", &position)).at != NULL) {
+        while (value.at != NULL) last = trim(cut(&value, ','));
+    }
+    if (last.at == NULL || http_address(last, address) != 0) return;
+    connection->client = find_peer(connection->server, address);
+    connection->is_loopback = (unsigned char)is_loopback(address);
+}
+
 /* Parses and judges the whole head in `in`. Returns 0 if its content is to be read, -1 if it is answered. */
 static int judge_head(struct http_connection *connection, enum framing *framing, size_t *length)
 {
@@ -1429,6 +1590,7 @@ static int judge_head(struct http_connection *connection, enum framing *framing,
         refuse_and_close(connection, status);
         return -1;
     }
+    if (connection->is_proxy) find_client(connection);
     if (server->app.check(server->app.context, request) != 0) return -1;
     status = judge_content(request, *framing, *length);
     if (status == 0) return 0;
@@ -1682,7 +1844,7 @@ static void await_rest(struct http_connection *connection)
     connection->state = (unsigned char)state;
     connection->since_ms = server->now.mono_ms;
     link_last(&server->incomplete, &connection->turn);
-    if (!connection->is_loopback && has_too_many(server, connection->peer)) {
+    if (!connection->is_local && !connection->is_proxy && has_too_many(server, connection->peer)) {
         (void)drop_incomplete(server, connection->peer);
     }
 }
@@ -1807,6 +1969,7 @@ static void resume(struct http_connection *connection, int is_expired)
 
     unlink_from(&connection->turn);
     unlink_from(&connection->reader);
+    uncount_client(connection);
     connection->state = IDLE;
     server->app.resume(server->app.context, connection, is_expired);
     advance(connection);
@@ -1846,87 +2009,6 @@ static void fan_out(struct http_server *server)
     }
 }
 
-/* ---- addresses ---- */
-
-static int is_loopback(const unsigned char address[16])
-{
-    static const unsigned char v4[13] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 127};
-    static const unsigned char v6[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-
-    return memcmp(address, v4, sizeof v4) == 0 || memcmp(address, v6, sizeof v6) == 0;
-}
-
-/* IPv4 addresses as IPv6 ones (RFC 4291, 2.5.5.2). */
-static void address_bytes(const struct sockaddr_storage *from, unsigned char address[16])
-{
-    memset(address, 0, 16);
-    if (from->ss_family == AF_INET6) {
-        memcpy(address, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
-    } else if (from->ss_family == AF_INET) {
-        address[10] = address[11] = 0xFF;
-        memcpy(address + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
-    }
-}
-
-static struct peer *peer_at(struct http_server *server, size_t number)
-{
-    return (struct peer *)(void *)(server->peers + number * server->peer_size);
-}
-
-static uint32_t *peer_bucket(struct http_server *server, const unsigned char address[16])
-{
-    uint32_t sum = 2166136261U; /* FNV-1a */
-    size_t i;
-
-    for (i = 0; i < 16; i++) sum = (sum ^ address[i]) * 16777619U;
-    return &server->peer_buckets[sum & (server->bucket_count - 1)];
-}
-
-/* An entry that may serve another address, NULL if there is none. */
-static struct peer *forget_peer(struct http_server *server)
-{
-    struct link *link = server->quiet_peers.next;
-    size_t tries;
-
-    for (tries = 0; tries < FORGET_TRIES && link != &server->quiet_peers; tries++, link = link->next) {
-        struct peer *peer = CONTAINER(link, struct peer, quiet);
-        uint32_t *from = peer_bucket(server, peer->address), number;
-        number = (uint32_t)((size_t)((unsigned char *)peer - server->peers) / server->peer_size);
-        if (number == 0 || !server->app.forgettable(server->app.context, peer_bytes(peer))) continue;
-        while (*from != number) from = &peer_at(server, *from)->next;
-        *from = peer->next;
-        return peer;
-    }
-    return NULL;
-}
-
-/* The entry of an address, made if there is none. Entry 0 is shared by those for whom there is no room. */
-static struct peer *find_peer(struct http_server *server, const unsigned char address[16])
-{
-    uint32_t *bucket = peer_bucket(server, address), number;
-    struct peer *peer;
-
-    for (number = *bucket; number != 0; number = peer->next) {
-        peer = peer_at(server, number);
-        if (memcmp(peer->address, address, 16) == 0) return peer;
-    }
-    if (server->peers_used < server->peer_count) {
-        peer = peer_at(server, server->peers_used++);
-    } else {
-        peer = forget_peer(server);
-        if (peer == NULL) return peer_at(server, 0);
-        unlink_from(&peer->quiet);
-    }
-    memset(peer, 0, server->peer_size);
-    link_init(&peer->quiet);
-    memcpy(peer->address, address, 16);
-    bucket = peer_bucket(server, address);
-    peer->next = *bucket;
-    *bucket = (uint32_t)((size_t)((unsigned char *)peer - server->peers) / server->peer_size);
-    link_last(&server->quiet_peers, &peer->quiet);
-    return peer;
-}
-
 /* ---- accepting ---- */
 
 /* The connection longest idle makes room for another. */
@@ -1937,13 +2019,24 @@ static int make_room(struct http_server *server)
     return 1;
 }
 
+static int is_proxy(const struct http_options *options, const unsigned char address[HTTP_ADDRESS_SIZE])
+{
+    size_t i;
+
+    for (i = 0; i < options->proxy_count; i++) {
+        if (memcmp(options->proxies[i], address, HTTP_ADDRESS_SIZE) == 0) return 1;
+    }
+    return 0;
+}
+
 /* Makes a connection of FD. Over a limit it gets 503, and its place is one of the spare ones. */
-static void open_connection(struct http_server *server, int fd, const unsigned char address[16])
+static void open_connection(struct http_server *server, int fd, const unsigned char address[HTTP_ADDRESS_SIZE])
 {
     struct peer *peer = find_peer(server, address);
     struct http_connection *connection;
     int is_refused, one = 1, is_exempt = server->options.peer == 0 || is_loopback(address);
 
+    is_exempt = is_exempt || is_proxy(&server->options, address);
     is_refused = !is_exempt && peer->connections >= server->options.peer;
     if (!is_refused && server->open == server->options.connections) is_refused = !make_room(server);
     if (!is_linked(&server->free)) close_connection(turn_of(server->closing.next)); /* there is one: see slots */
@@ -1951,8 +2044,9 @@ static void open_connection(struct http_server *server, int fd, const unsigned c
     unlink_from(&connection->turn);
     memset(&connection->since_ms, 0, sizeof *connection - offsetof(struct http_connection, since_ms));
     connection->fd = fd;
-    connection->peer = peer;
-    connection->is_loopback = (unsigned char)is_loopback(address); /* not the entry's: that may be shared */
+    connection->peer = connection->client = peer;
+    connection->is_proxy = (unsigned char)is_proxy(&server->options, address);
+    connection->is_local = connection->is_loopback = (unsigned char)is_loopback(address); /* an entry may be shared */
     connection->state = IDLE;
     connection->since_ms = server->now.mono_ms;
     if (peer->connections++ == 0) unlink_from(&peer->quiet);
@@ -1989,13 +2083,13 @@ static void accept_all(struct http_server *server, int listener)
     for (left = ACCEPT_SLICE; left > 0; left--) {
         struct sockaddr_storage from;
         socklen_t length = sizeof from;
-        unsigned char address[16];
+        unsigned char address[HTTP_ADDRESS_SIZE];
         int fd = net.accept(listener, (struct sockaddr *)(void *)&from, &length);
         if (fd < 0) {
             if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO) continue;
             if (errno == EAGAIN || errno == EWOULDBLOCK) return;
             if ((errno == EMFILE || errno == ENFILE) && make_room(server)) continue;
-            pause_accepting(server, server->now.mono_ms + ACCEPT_PAUSE_MS);
+            pause_accepting(server, server->now.mono_ms + PAUSE_MS);
             return;
         }
         if (set_up(fd) != 0) {
@@ -2160,6 +2254,7 @@ int http_turn(struct http_server *server, int64_t wait_ms)
     if (due_ms != INT64_MAX && (wait_ms < 0 || own_ms < wait_ms)) wait_ms = own_ms > 0 ? own_ms : 0;
     found = net.poll(server->busy.fds, (nfds_t)server->busy.count, wait_for(wait_ms));
     if (found < 0 && errno != EINTR && errno != EAGAIN && errno != ENOMEM) return -1;
+    if (found < 0 && errno != EINTR) (void)net.poll(NULL, 0, PAUSE_MS); /* the system is short of memory */
     server->now = http_clock();
     if (found > 0) handle_busy(server);
     fan_out(server);
@@ -2182,6 +2277,15 @@ void http_watch(struct http_server *server, int fd, void (*ready)(void *context)
     busy->fds[busy->count].events = POLLIN;
     busy->fds[busy->count++].revents = 0;
     server->fixed++;
+}
+
+void http_unwatch(struct http_server *server, int fd)
+{
+    size_t i;
+
+    for (i = server->listeners; i < server->fixed; i++) {
+        if (server->busy.fds[i].fd == fd) server->busy.fds[i].fd = -1; /* poll() passes over it */
+    }
 }
 
 /* ---- open and close ---- */

@@ -21,7 +21,7 @@
 #define HTTP_SPAN_MAX 16384     /* bytes that `next` may format at once */
 #define HTTP_DIGEST_SIZE 32     /* SHA-256 */
 #define HTTP_BASE64_SIZE 45     /* a digest in base64, and a NUL */
-#define HTTP_ADDRESS_SIZE 48    /* an address as text, and a NUL */
+#define HTTP_ADDRESS_SIZE 16    /* an IPv6 address; an IPv4 one is mapped (RFC 4291, 2.5.5.2) */
 #define HTTP_REASON_SIZE 256    /* a sentence about a failed start */
 
 struct http_server;
@@ -108,7 +108,9 @@ struct http_options {
     const char *address;  /* numeric; NULL: every address, IPv6 and IPv4 */
     uint16_t port;        /* 0: any free one */
     size_t connections;   /* at once, at most */
-    size_t peer;          /* connections at once from one address; 0: no limit; loopback is exempt */
+    size_t peer;          /* connections at once from one address; 0: no limit; loopback is exempt, proxies too */
+    const unsigned char (*proxies)[HTTP_ADDRESS_SIZE]; /* for their requests X-Forwarded-For is believed; not copied */
+    size_t proxy_count;
     size_t channels;      /* numbered from 0 */
     size_t cursor_size;   /* bytes kept for the application with each connection */
     size_t peer_size;     /* bytes kept for it with each address */
@@ -134,6 +136,9 @@ uint16_t http_port(const struct http_server *server);
 /* Calls READY(context) in a turn in which FD is readable. At most HTTP_WATCHES_MAX; FD stays the caller's. */
 #define HTTP_WATCHES_MAX 4
 void http_watch(struct http_server *server, int fd, void (*ready)(void *context), void *context);
+
+/* Watches FD no more: to be called before it is closed. */
+void http_unwatch(struct http_server *server, int fd);
 
 /* The clocks, for whoever needs the time before there is a server. */
 struct http_time http_clock(void);
@@ -194,6 +199,9 @@ size_t http_percent_encode(struct http_bytes text, char *out);
 /* Reads the decimal number that is all of TEXT, MOST at most. Returns -1 if it is none or more: no sign, no blank. */
 int http_number(struct http_bytes text, uint64_t most, uint64_t *number);
 
+/* Reads a numeric address, perhaps with a port or in brackets. Returns -1 if it is none. */
+int http_address(struct http_bytes text, unsigned char address[HTTP_ADDRESS_SIZE]);
+
 int http_equals(struct http_bytes bytes, const char *text);         /* the same bytes */
 int http_equals_folded(struct http_bytes bytes, const char *text);  /* ASCII case aside; TEXT in lower case */
 int http_begins_folded(struct http_bytes bytes, const char *text);  /* likewise their beginning */
@@ -226,11 +234,18 @@ void http_pull(struct http_connection *connection, const char *fields);
 /* Answers later: `resume` is called when CHANNEL is woken or the time (mono_ms) is DEADLINE_MS. */
 void http_hold(struct http_connection *connection, struct http_channel *channel, int64_t deadline_ms);
 
+/* Instead of an answer to a held request: closes the connection. */
+void http_drop(struct http_connection *connection);
+
 /* ---- connections ---- */
 
 void *http_cursor(struct http_connection *connection); /* options.cursor_size bytes */
 void *http_peer(struct http_connection *connection);   /* options.peer_size bytes, shared by those of one address */
-int http_is_loopback(const struct http_connection *connection);
+int http_is_loopback(const struct http_connection *connection); /* the client is on this machine */
+
+/* Whether the client may have one more stream or held request: behind a proxy they count for it, as its connections do
+ * elsewhere (options.peer). */
+int http_may_wait(const struct http_connection *connection);
 int http_is_head(const struct http_connection *connection); /* the request that is being answered was HEAD */
 
 /* ---- digests ---- */

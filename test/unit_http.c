@@ -2983,8 +2983,8 @@ static void test_accept_fails(void **state)
         assert_int_equal(status_for(ann), rows[i].pauses ? 0 : 200);
         assert_true(world.polls < 6); /* no busy loop */
         if (rows[i].pauses) {
-            assert_int_equal(world.asked_ms, ACCEPT_PAUSE_MS);
-            later(ACCEPT_PAUSE_MS - 1);
+            assert_int_equal(world.asked_ms, PAUSE_MS);
+            later(PAUSE_MS - 1);
             assert_int_equal(status_for(ann), 0);
             later(1);
             assert_int_equal(status_for(ann), 200);
