@@ -34,8 +34,10 @@
 /* ---- limits ---- */
 
 #define HOSTS_MAX 16               /* -o host= */
+#define PROXIES_MAX 16             /* -o proxy= */
 #define HOST_SIZE 256              /* a host name, which DNS ends at 253 bytes, and a NUL */
 #define WAIT_MAX_S 60              /* of `messages?wait=` */
+#define SYNC_WAIT_MS 60000         /* an answer waits so long for an fsync, then its connection is closed */
 #define NONCE_MAX 64               /* bytes of a nonce */
 #define TOKEN_SIZE 16              /* random bytes */
 #define TOKEN_DIGITS (2 * TOKEN_SIZE)
@@ -59,7 +61,10 @@ struct settings {
     size_t rooms, history, members, connections, peer;
     int asked_connections; /* else they may be fewer, where descriptors are */
     struct store_rate rate, joins;
+    enum store_sync sync;
     int64_t hold_ms;
+    unsigned char proxies[PROXIES_MAX][HTTP_ADDRESS_SIZE];
+    size_t proxy_count;
     const char *hosts[HOSTS_MAX]; /* as host_name has them */
     size_t host_count;
 };
@@ -69,11 +74,23 @@ struct address {
     struct store_bucket says, joins;
 };
 
-/* What is kept with a connection that streams, waits or pulls. */
+/* An answer that waits until what it says lasts (store_lasts). */
+struct promise {
+    struct store_member *member; /* if he still is BY */
+    uint64_t by, mark, id;       /* SAID: the message */
+    int64_t t;
+    char token[TOKEN_DIGITS + 1]; /* JOINED */
+    unsigned char is_plain_form;
+};
+
+/* What is kept with a connection that streams, pulls or is held. */
 struct reader {
-    enum { STREAM, WAITING, ARRAY } kind;
-    int64_t deadline_ms; /* WAITING */
-    struct store_cursor cursor;
+    enum { STREAM, ARRAY, WAITING, SAID, JOINED } kind;
+    int64_t deadline_ms; /* of those held */
+    union {
+        struct store_cursor cursor;
+        struct promise promise;
+    } of;
 };
 
 struct chat;
@@ -94,6 +111,7 @@ struct chat {
     struct http_server *server; /* NULL while the store opens */
     int random_fd;
     int signal_fd;              /* read end of the signals' pipe */
+    int sync_fd;                /* of the store, while it is watched */
     int stops;
     struct call call;
     char own_name[HOST_SIZE];
@@ -147,7 +165,7 @@ static void host_name(struct http_bytes host, char text[HOST_SIZE])
 
 /* ---- options ---- */
 
-enum value { COUNT, COUNT_OR_OFF, SIZE, RATE, DURATION, SYNC, HOST, LATER };
+enum value { COUNT, COUNT_OR_OFF, SIZE, RATE, DURATION, SYNC, PROXY, HOST };
 
 static const struct option {
     const char *name;
@@ -168,8 +186,10 @@ static const struct option {
      "messages a member may send in S seconds"},
     {"joins", RATE, offsetof(struct settings, joins), 1, 1000000, "20/10", "N/S or off",
      "joins from one address in S seconds"},
-    {"proxy", LATER, 0, 0, 0, NULL, "ADDRESS", "a reverse proxy (not in this version)"},
-    {"sync", SYNC, 0, 0, 0, "second", "second", "the data file is fsynced a second after a message at most"},
+    {"proxy", PROXY, 0, 0, 0, NULL, "ADDRESS",
+     "a reverse proxy: its clients are told apart by X-Forwarded-For (repeatable)"},
+    {"sync", SYNC, offsetof(struct settings, sync), 0, 0, "second", "second, always or exit",
+     "when the data file is fsynced: a second after a message, before it is shown, or at the end alone"},
     {"hold", DURATION, offsetof(struct settings, hold_ms), 0, 3650ULL * 86400, "1d", "DURATION",
      "how long an absent holder keeps a name"},
     {"host", HOST, 0, 0, 0, NULL, "NAME", "a further Host to answer to (repeatable)"},
@@ -217,6 +237,33 @@ static int read_rate(const char *text, uint64_t most, struct store_rate *rate)
     return 0;
 }
 
+static int read_sync(const char *text, enum store_sync *sync)
+{
+    static const char *const names[] = {"second", "always", "exit"}; /* as enum store_sync has them */
+    int i;
+
+    for (i = 0; i < 3 && strcmp(text, names[i]) != 0; i++) continue;
+    *sync = (enum store_sync)i;
+    return i < 3 ? 0 : -1;
+}
+
+static int add_proxy(struct settings *settings, const char *text)
+{
+    if (settings->proxy_count == PROXIES_MAX) return -1;
+    if (http_address(bytes_of(text), settings->proxies[settings->proxy_count]) != 0) return -1;
+    settings->proxy_count++;
+    return 0;
+}
+
+static int add_host(struct settings *settings, char *text)
+{
+    if (settings->host_count == HOSTS_MAX || *text == '\0' || strpbrk(text, " */:@%") != NULL) return -1;
+    if (strlen(text) >= HOST_SIZE) return -1;
+    host_name(bytes_of(text), text);
+    settings->hosts[settings->host_count++] = text;
+    return 0;
+}
+
 /* Reads TEXT as the value of the option ROW. */
 static int set_value(struct settings *settings, const struct option *row, char *text)
 {
@@ -235,14 +282,9 @@ static int set_value(struct settings *settings, const struct option *row, char *
     case SIZE: result = read_scaled(text, "kmg", sizes, row->most, &number); break;
     case DURATION: result = read_scaled(text, "smhd", seconds, row->most, &number); break;
     case RATE: return read_rate(text, row->most, place);
-    case SYNC: return strcmp(text, "second") == 0 ? 0 : -1;
-    case HOST:
-        if (settings->host_count == HOSTS_MAX || *text == '\0' || strpbrk(text, " */:@%") != NULL) return -1;
-        if (strlen(text) >= HOST_SIZE) return -1;
-        host_name(bytes_of(text), text);
-        settings->hosts[settings->host_count++] = text;
-        return 0;
-    default: return -1;
+    case SYNC: return read_sync(text, place);
+    case PROXY: return add_proxy(settings, text);
+    default: return add_host(settings, text);
     }
     if (result != 0 || number < row->least) return -1;
     if (row->value == DURATION) *(int64_t *)place = (int64_t)number * 1000;
@@ -260,12 +302,8 @@ static int read_option(struct settings *settings, char *text)
     *value++ = '\0';
     for (i = 0; i < OPTION_COUNT && strcmp(options[i].name, text) != 0; i++) continue;
     if (i == OPTION_COUNT) return complain("-o", text, "is not known");
-    if (options[i].value == LATER) return complain("-o", text, "does not come with this version");
     if (strcmp(text, "connections") == 0) settings->asked_connections = 1;
     if (set_value(settings, &options[i], value) == 0) return 0;
-    if (options[i].value == SYNC && (strcmp(value, "always") == 0 || strcmp(value, "exit") == 0)) {
-        return complain("the option sync =", value, "does not come with this version, sync=second does");
-    }
     (void)fprintf(stderr, "snug: -o %s can't be '%s': it takes %s (%s)", text, value, options[i].form, options[i].help);
     if (options[i].value == COUNT || options[i].value == COUNT_OR_OFF) {
         (void)fprintf(stderr, ", from %lu to %lu", (unsigned long)options[i].least, (unsigned long)options[i].most);
@@ -557,6 +595,7 @@ static void refuse_result(struct http_connection *connection, enum store_result 
         {STORE_TAKEN, 409, NULL, "That name is taken in this room; take another."},
         {STORE_NO_ROOM, 503, "Retry-After: 600\r\n", "No more rooms can be opened now; use one that is open."},
         {STORE_NO_PLACE, 503, "Retry-After: 600\r\n", "This room has no place left; take another room or wait."},
+        {STORE_BEHIND, 503, "Retry-After: 1\r\n", "The disk is slower than this talk; try again in a second."},
         {STORE_FULL, 507, NULL, "The server's disk is full or failing, so this was not taken; try again later."}};
     size_t i = 0;
 
@@ -570,6 +609,111 @@ static void refuse_result(struct http_connection *connection, enum store_result 
 static void refuse_stranger(struct http_connection *connection)
 {
     http_refuse(connection, 401, "WWW-Authenticate: Snug\r\n", "You are not in this room; join it first.");
+}
+
+/* Behind a proxy an address has only so many streams and held requests; elsewhere http.c counts its connections. */
+static int is_refused_waiting(struct http_connection *connection)
+{
+    if (http_may_wait(connection)) return 0;
+    http_refuse(connection, 503, NULL, "Your address has as many streams as it may have; close one of them.");
+    return 1;
+}
+
+/* ---- answers that wait for an fsync ---- */
+
+/* Behind the rooms' channels: who waits for an fsync. */
+static struct http_channel *sync_channel(struct chat *chat)
+{
+    return http_channel(chat->server, chat->settings.rooms);
+}
+
+/* The room and the token of a promise become those of the call, as they were when it was given. */
+static void recall(struct chat *chat, const struct promise *promise)
+{
+    struct store_bytes name = store_room_called(store_room(promise->member));
+    struct http_bytes path;
+
+    memcpy(chat->call.room.bytes, name.at, name.length);
+    chat->call.room.length = name.length;
+    path.at = name.at;
+    path.length = name.length;
+    (void)http_percent_encode(path, chat->call.room_path);
+    memcpy(chat->call.token, promise->token, sizeof promise->token);
+    chat->call.member = promise->member;
+}
+
+static void answer_joined(struct chat *chat, struct http_connection *connection, const struct promise *promise)
+{
+    char fields[FIELDS_SIZE], json[2 * STORE_QUOTED_MAX + 80];
+    struct store_bytes room;
+    size_t length;
+
+    add_cookie(chat, fields);
+    if (promise->is_plain_form) {
+        reply_see_room(chat, connection, fields, 1);
+        return;
+    }
+    room.at = chat->call.room.bytes;
+    room.length = chat->call.room.length;
+    length = (size_t)sprintf(json, "{\"room\":");
+    length += store_quote(room, json + length);
+    length += (size_t)sprintf(json + length, ",\"name\":");
+    length += store_quote(store_called(promise->member), json + length);
+    length += (size_t)sprintf(json + length, ",\"by\":%llu}", (unsigned long long)promise->by);
+    reply_json(connection, fields, json, length);
+}
+
+static void answer_said(struct chat *chat, struct http_connection *connection, const struct promise *promise)
+{
+    char fields[FIELDS_SIZE] = "Cache-Control: no-store\r\n", json[80];
+    int length;
+
+    if (promise->is_plain_form) {
+        reply_see_room(chat, connection, fields, 1);
+        return;
+    }
+    length = sprintf(json, "{\"id\":%llu,\"t\":%lld}", (unsigned long long)promise->id, (long long)promise->t);
+    reply_json(connection, fields, json, (size_t)length);
+}
+
+/* Answers if what is promised lasts; else when it does. */
+static void keep_promise(struct chat *chat, struct http_connection *connection)
+{
+    struct reader *reader = http_cursor(connection);
+    const struct promise *promise = &reader->of.promise;
+
+    if (!store_lasts(chat->store, promise->mark)) http_hold(connection, sync_channel(chat), reader->deadline_ms);
+    else if (reader->kind == JOINED) answer_joined(chat, connection, promise);
+    else answer_said(chat, connection, promise);
+}
+
+/* More lasts, or the time is over: then nobody can say whether it does, and who asks again says nothing twice. */
+static void resume_promise(struct chat *chat, struct http_connection *connection, int expired)
+{
+    struct reader *reader = http_cursor(connection);
+    const struct promise *promise = &reader->of.promise;
+    int is_member = store_by(promise->member) == promise->by;
+
+    if (is_member) recall(chat, promise);
+    if (expired && !store_lasts(chat->store, promise->mark)) http_drop(connection);
+    else if (!is_member && (reader->kind == JOINED || promise->is_plain_form)) refuse_stranger(connection);
+    else keep_promise(chat, connection);
+}
+
+/* Promises the answer to REQUEST, which was carried out for the call's member. */
+static struct promise *make_promise(struct chat *chat, const struct http_request *request, int kind)
+{
+    struct reader *reader = http_cursor(request->connection);
+    struct promise *promise = &reader->of.promise;
+
+    reader->kind = kind;
+    reader->deadline_ms = now_of(chat).mono_ms + SYNC_WAIT_MS;
+    promise->member = chat->call.member;
+    promise->by = store_by(promise->member);
+    promise->mark = store_mark(chat->store);
+    promise->is_plain_form = (unsigned char)is_plain_form(request);
+    memcpy(promise->token, chat->call.token, sizeof promise->token);
+    return promise;
 }
 
 /* ---- routes ---- */
@@ -655,28 +799,11 @@ static struct address *address_of(struct http_connection *connection)
     return http_is_loopback(connection) ? NULL : http_peer(connection);
 }
 
-static void reply_member(struct chat *chat, struct http_connection *connection, const char *fields)
-{
-    struct store_bytes room;
-    char json[2 * STORE_QUOTED_MAX + 80];
-    size_t length;
-
-    room.at = chat->call.room.bytes;
-    room.length = chat->call.room.length;
-    length = (size_t)sprintf(json, "{\"room\":");
-    length += store_quote(room, json + length);
-    length += (size_t)sprintf(json + length, ",\"name\":");
-    length += store_quote(store_called(chat->call.member), json + length);
-    length += (size_t)sprintf(json + length, ",\"by\":%llu}", (unsigned long long)store_by(chat->call.member));
-    reply_json(connection, fields, json, length);
-}
-
 static void take_name(struct chat *chat, struct http_request *request)
 {
     struct http_connection *connection = request->connection;
     struct http_pair pairs[1] = {{"name", {NULL, 0}}};
     struct address *address = address_of(connection);
-    char fields[FIELDS_SIZE];
     struct store_name name;
     unsigned char key[STORE_KEY_SIZE];
     enum store_result result;
@@ -704,9 +831,8 @@ static void take_name(struct chat *chat, struct http_request *request)
         refuse_result(connection, result);
         return;
     }
-    add_cookie(chat, fields);
-    if (is_plain_form(request)) reply_see_room(chat, connection, fields, 1);
-    else reply_member(chat, connection, fields);
+    (void)make_promise(chat, request, JOINED);
+    keep_promise(chat, connection);
 }
 
 /* A nonce is opaque to the store: 8 bytes of its SHA-256. */
@@ -728,8 +854,8 @@ static void send_message(struct chat *chat, struct http_request *request)
     struct http_connection *connection = request->connection;
     struct http_pair pairs[2] = {{"text", {NULL, 0}}, {"nonce", {NULL, 0}}};
     struct address *address = address_of(connection);
-    char fields[FIELDS_SIZE] = "Cache-Control: no-store\r\n", json[80];
     struct store_receipt receipt;
+    struct promise *answer;
     enum store_result result;
 
     if (read_form(request, pairs, 2) != 0) return;
@@ -745,11 +871,12 @@ static void send_message(struct chat *chat, struct http_request *request)
         refuse_too_fast(connection, "messages", receipt.wait_ms);
     } else if (result != STORE_OK) {
         refuse_result(connection, result);
-    } else if (is_plain_form(request)) {
-        reply_see_room(chat, connection, fields, 1);
     } else {
-        int length = sprintf(json, "{\"id\":%llu,\"t\":%lld}", (unsigned long long)receipt.id, (long long)receipt.t);
-        reply_json(connection, fields, json, (size_t)length);
+        answer = make_promise(chat, request, SAID);
+        answer->mark = receipt.mark;
+        answer->id = receipt.id;
+        answer->t = receipt.t;
+        keep_promise(chat, connection);
     }
 }
 
@@ -796,14 +923,14 @@ static void stream_events(struct chat *chat, struct http_request *request)
     char fields[FIELDS_SIZE];
     size_t length;
 
-    if (read_query(chat, request, pairs, 1) != 0) return;
+    if (read_query(chat, request, pairs, 1) != 0 || is_refused_waiting(connection)) return;
     if (last.length == 0) last = pairs[0].value;
     add_cookie(chat, fields);
     length = strlen(fields);
     (void)snprintf(fields + length, FIELDS_SIZE - length, "X-Accel-Buffering: no\r\n");
     if (!http_is_head(connection)) {
         reader->kind = STREAM;
-        store_follow(&reader->cursor, chat->call.member, read_after(last), now_of(chat));
+        store_follow(&reader->of.cursor, chat->call.member, read_after(last), now_of(chat));
     }
     http_stream(connection, channel_of(chat, chat->call.member), fields);
 }
@@ -844,14 +971,15 @@ static void send_messages(struct chat *chat, struct http_request *request)
         return;
     }
     store_seen(member, now);
-    has_news = store_select(&reader->cursor, member, read_after(pairs[0].value));
+    has_news = store_select(&reader->of.cursor, member, read_after(pairs[0].value));
     if (has_news || wait_s == 0 || http_is_head(connection)) {
         pull_array(connection, reader);
         return;
     }
+    if (is_refused_waiting(connection)) return;
     reader->kind = WAITING;
     reader->deadline_ms = now.mono_ms + (int64_t)wait_s * 1000;
-    store_wait(&reader->cursor, now);
+    store_wait(&reader->of.cursor, now);
     http_hold(connection, channel_of(chat, member), reader->deadline_ms);
 }
 
@@ -996,8 +1124,8 @@ static enum http_next next_span(void *context, void *cursor, struct http_span *s
     enum store_next next;
 
     (void)context;
-    if (reader->kind == STREAM) next = store_next(&reader->cursor, span->scratch, &bytes);
-    else next = store_next_array(&reader->cursor, span->scratch, HTTP_SPAN_MAX, &bytes);
+    if (reader->kind == STREAM) next = store_next(&reader->of.cursor, span->scratch, &bytes);
+    else next = store_next_array(&reader->of.cursor, span->scratch, HTTP_SPAN_MAX, &bytes);
     span->at = bytes.at;
     span->length = bytes.length;
     switch (next) {
@@ -1013,8 +1141,8 @@ static void took_span(void *context, void *cursor, size_t count)
     struct reader *reader = cursor;
 
     (void)context;
-    if (reader->kind == STREAM) store_took(&reader->cursor, count);
-    else store_took_array(&reader->cursor);
+    if (reader->kind == STREAM) store_took(&reader->of.cursor, count);
+    else store_took_array(&reader->of.cursor);
 }
 
 static void reader_gone(void *context, void *cursor)
@@ -1022,25 +1150,32 @@ static void reader_gone(void *context, void *cursor)
     struct chat *chat = context;
     struct reader *reader = cursor;
 
-    if (reader->kind == STREAM) store_unfollow(&reader->cursor, now_of(chat));
-    if (reader->kind == WAITING) store_unwait(&reader->cursor, now_of(chat));
+    if (reader->kind == STREAM) store_unfollow(&reader->of.cursor, now_of(chat));
+    if (reader->kind == WAITING) store_unwait(&reader->of.cursor, now_of(chat));
 }
 
-/* Something happened in the room of a held request, or its time is over. */
-static void resume_request(void *context, struct http_connection *connection, int expired)
+/* Something happened in the room of a held `messages`, or its time is over. */
+static void resume_wait(struct chat *chat, struct http_connection *connection, int expired)
 {
-    struct chat *chat = context;
     struct reader *reader = http_cursor(connection);
 
-    if (!store_is_member(&reader->cursor)) {
+    if (!store_is_member(&reader->of.cursor)) {
         refuse_stranger(connection);
-    } else if (store_reselect(&reader->cursor) || expired) {
-        store_unwait(&reader->cursor, now_of(chat));
-        store_seen(reader->cursor.member, now_of(chat));
+    } else if (store_reselect(&reader->of.cursor) || expired) {
+        store_unwait(&reader->of.cursor, now_of(chat));
+        store_seen(reader->of.cursor.member, now_of(chat));
         pull_array(connection, reader);
     } else {
-        http_hold(connection, channel_of(chat, reader->cursor.member), reader->deadline_ms);
+        http_hold(connection, channel_of(chat, reader->of.cursor.member), reader->deadline_ms);
     }
+}
+
+static void resume_request(void *context, struct http_connection *connection, int expired)
+{
+    const struct reader *reader = http_cursor(connection);
+
+    if (reader->kind == WAITING) resume_wait(context, connection, expired);
+    else resume_promise(context, connection, expired);
 }
 
 /* An address whose buckets are full needs no entry. */
@@ -1058,6 +1193,22 @@ static void room_changed(void *context, size_t room)
     struct chat *chat = context;
 
     if (chat->server != NULL) http_wake(chat->server, http_channel(chat->server, room));
+}
+
+static void more_lasts(void *context)
+{
+    struct chat *chat = context;
+
+    if (chat->server != NULL) http_wake(chat->server, sync_channel(chat));
+}
+
+/* The child that fsyncs has answered, or has died. */
+static void read_synced(void *context)
+{
+    struct chat *chat = context;
+
+    store_synced(chat->store, now_of(chat));
+    if (store_sync_fd(chat->store) < 0) http_unwatch(chat->server, chat->sync_fd);
 }
 
 static void tell_operator(void *context, const char *sentence)
@@ -1274,8 +1425,10 @@ static void fill_store_options(struct chat *chat, struct store_options *store_op
     store_options->members = chat->settings.members;
     store_options->hold_ms = chat->settings.hold_ms;
     store_options->rate = chat->settings.rate;
+    store_options->sync = chat->settings.sync;
     store_options->context = chat;
     store_options->changed = room_changed;
+    store_options->synced = more_lasts;
     store_options->tell = tell_operator;
 }
 
@@ -1286,7 +1439,9 @@ static void fill_http_options(const struct chat *chat, struct http_options *http
     http_options->port = chat->settings.port;
     http_options->connections = chat->settings.connections;
     http_options->peer = chat->settings.peer;
-    http_options->channels = chat->settings.rooms;
+    http_options->proxies = (const unsigned char (*)[HTTP_ADDRESS_SIZE])chat->settings.proxies;
+    http_options->proxy_count = chat->settings.proxy_count;
+    http_options->channels = chat->settings.rooms + 1; /* sync_channel */
     http_options->cursor_size = sizeof(struct reader);
     http_options->peer_size = sizeof(struct address);
     http_options->fields = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
@@ -1339,6 +1494,8 @@ static int open_chat(struct chat *chat)
     }
     (void)sprintf(chat->cookie_name, "snug%u", (unsigned)http_port(chat->server)); /* cookies know no ports */
     http_watch(chat->server, chat->signal_fd, read_signals, chat);
+    chat->sync_fd = store_sync_fd(chat->store);
+    if (chat->sync_fd >= 0) http_watch(chat->server, chat->sync_fd, read_synced, chat);
     print_banner(chat, memory);
     return 0;
 }

@@ -12,7 +12,11 @@
  *
  * CRC is the CRC-32 of all that follows it and its blank, to the end of the record, in 8 hexadecimal digits. NONCE is
  * 16 of them or `-`; NONCES is `-` or a comma list of NONCE@ID@T. A room has no '/' in its name, so ROOM/NAME splits
- * at the first. A later record overrides an earlier one; any record but :end makes the room it names. */
+ * at the first. A later record overrides an earlier one; any record but :end makes the room it names.
+ *
+ * What is written is fsynced in rounds, one at a time, by a child process, so that nobody waits for the disk: what was
+ * written before a round began lasts when it ends well. A rewrite makes FILE.new in slices; then one round syncs both
+ * files, FILE.new is renamed, and the next round syncs the folder. */
 #ifndef _XOPEN_SOURCE
 #define _XOPEN_SOURCE 700 /* POSIX.1-2008 with XSI, for realpath() */
 #endif
@@ -23,12 +27,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- limits ---- */
@@ -49,6 +55,7 @@
 #define KEEP_MS (3600 * 1000)             /* absences are written so often while anyone is here */
 #define SYNC_MS 1000                      /* what is written is fsynced so long after at most */
 #define RETRY_MS 10000                    /* a rewrite that failed is tried again */
+#define LOST_MS 1000                      /* a file that could not be fsynced is written anew so soon */
 #define REWRITE_MIN (256 * 1024)          /* a smaller file is left alone */
 #define REWRITE_SLICE (64 * 1024)         /* bytes that a rewrite writes in a turn */
 #define NUMBER_END (1ULL << 53)           /* JavaScript's integers end here; ids and `by` stay below */
@@ -80,16 +87,20 @@ static struct store_calls {
     int (*link)(const char *from, const char *to);
     int (*unlink)(const char *path);
     int (*close)(int fd);
-} disk = {open_file, read, write, ftruncate, fsync, rename, link, unlink, close};
+    int (*pipe)(int fds[2]);
+    pid_t (*fork)(void);
+    pid_t (*waitpid)(pid_t pid, int *status, int options);
+} disk = {open_file, read, write, ftruncate, fsync, rename, link, unlink, close, pipe, fork, waitpid};
 
 /* ---- types ---- */
 
-/* (R1) tail <= head <= tail + size. (R2) both lie at frame borders, and offsets never go back, also when a room is
- * made anew in its place. (R3) a cursor < tail has lost frames. */
+/* (R1) tail <= shown <= head <= tail + size. (R2) all lie at frame borders, and offsets never go back, also when a room
+ * is made anew in its place. (R3) a cursor < tail has lost frames. (R4) readers get what is before `shown`; what is
+ * behind it is written, but waits for an fsync (STORE_SYNC_ALWAYS alone). */
 struct ring {
     unsigned char *bytes; /* offset o lies at bytes[o % size] */
     size_t size;
-    uint64_t tail, head;
+    uint64_t tail, shown, head;
 };
 
 /* An event that holds the newest state of something, for those who have an older version. */
@@ -145,6 +156,9 @@ struct store_room {
     size_t name_length; /* 0: no room in this place */
     uint32_t next_room; /* in the bucket, numbered from 1 */
     struct ring ring;
+    uint64_t asked;         /* the ring's head when the fsync that goes on began */
+    uint32_t next_unshown;  /* in store->unshown, numbered from 1 */
+    int is_unshown;         /* whether it is in there */
     uint64_t next_id, next_by;
     int64_t last_t;
     uint64_t speakers;  /* members who ever spoke */
@@ -178,20 +192,39 @@ struct rewrite {
     uint64_t at; /* the next frame's offset */
     uint64_t by; /* the last member copied */
     uint64_t size;
+    int is_syncing; /* it is whole, and in the round of fsyncs that goes on */
+};
+
+/* What can be fsynced; a round is a sum of them. */
+enum { SYNC_FILE = 1, SYNC_NEW = 2, SYNC_FOLDER = 4, SYNC_TARGETS = 3 };
+
+/* The child that fsyncs: it is asked by a byte, a round, and answers with an errno for each target. */
+struct syncer {
+    pid_t pid;             /* -1: there is none, and the loop does it */
+    int ask_fd, answer_fd; /* of pipes */
 };
 
 struct store {
     struct store_options options;
-    char *path, *lock_path, *new_path;
+    char *path, *lock_path, *new_path, *folder;
     int fd, lock_fd;
+    struct syncer syncer;
+    int is_running;         /* the start is over: fsyncs must hold nobody up */
     uint64_t size;          /* of the file: all whole records */
     uint64_t held;          /* bytes a rewrite would write, at most */
     int torn;               /* there may be a piece of a record behind `size` */
     int fault;              /* errno of what went wrong last with the file, told; 0: it is well */
     int rewrite_fault;      /* likewise of the last rewrite */
     int is_kept;            /* the file is a damaged one, kept as it is: nothing is written to it, but a new one */
+    int lost;               /* errno of an fsync that failed: what the file holds is not known; 0: it is */
     int behind;             /* the file lacks something: a rewrite is wanted */
-    int64_t unsynced_ms;    /* written and not fsynced since; -1: all is synced */
+    int64_t unsynced_ms;    /* written, and no fsync begun since; -1: nothing */
+    int is_renamed;         /* the folder has a name for the file that is not fsynced */
+    int round;              /* what is being fsynced, 0: nothing */
+    uint64_t written;       /* how often something was, */
+    uint64_t round_mark;    /* when the round began, and */
+    uint64_t synced_mark;   /* up to where it lasts */
+    uint32_t unshown;       /* the first room with messages that wait for that, numbered from 1 */
     int64_t retry_ms;       /* no rewrite before */
     int64_t keep_ms;        /* absences were last kept */
     size_t here;            /* members who are, in all rooms */
@@ -548,10 +581,21 @@ static uint64_t frame_id(const struct ring *ring, uint64_t at)
     return id;
 }
 
-/* The first frame with an id above AFTER; head if there is none. */
+/* The time of the frame that begins at AT: it stands behind `,"t":`, and the first comma is that one. */
+static int64_t frame_time(const struct ring *ring, uint64_t at)
+{
+    int64_t t = 0;
+    unsigned char digit;
+
+    while (ring_byte(ring, at) != ',') at++;
+    for (at += 5; (digit = ring_byte(ring, at)) != ','; at++) t = t * 10 + (digit - '0');
+    return t;
+}
+
+/* The first shown frame with an id above AFTER; `shown` if there is none. */
 static uint64_t frame_after(const struct ring *ring, uint64_t after)
 {
-    uint64_t low = ring->tail, high = ring->head;
+    uint64_t low = ring->tail, high = ring->shown;
 
     while (low < high) {
         uint64_t start = frame_start(ring, low + (high - low) / 2);
@@ -674,6 +718,15 @@ static struct store_member *find_by(struct store_room *room, uint64_t by)
 }
 
 struct store_room *store_room(const struct store_member *member) { return member->room; }
+
+struct store_bytes store_room_called(const struct store_room *room)
+{
+    struct store_bytes name;
+
+    name.at = room->name;
+    name.length = room->name_length;
+    return name;
+}
 
 uint64_t store_by(const struct store_member *member) { return member->by; }
 
@@ -907,7 +960,7 @@ static void remove_room(struct store_room *room, struct store_time now)
     while (room->first != 0) remove_member(member_at(room, room->first), now);
     for (; at < room->ring.head; at = frame_end(&room->ring, at)) store->held -= frame_overhead(room);
     store->held -= room->ring.head - room->ring.tail + ROOM_RECORD_MAX;
-    room->ring.tail = room->ring.head;
+    room->ring.tail = room->ring.shown = room->ring.head;
     while (*link != store_number(room) + 1) link = &store->rooms[*link - 1].next_room;
     *link = room->next_room;
     room->name_length = 0;
@@ -1115,6 +1168,7 @@ static void abandon_rewrite(struct store *store, struct store_time now)
     (void)disk.close(store->rewrite.fd); /* what it holds is thrown away */
     (void)disk.unlink(store->new_path);  /* the next rewrite does, if it stays */
     store->rewrite.fd = -1;
+    store->rewrite.is_syncing = 0;
     store->behind = 1;
     store->retry_ms = now.mono_ms + RETRY_MS;
 }
@@ -1128,67 +1182,290 @@ static int is_copied(const struct store *store, const struct store_room *room)
     return rewrite->fd >= 0 && (number < rewrite->room || (number == rewrite->room && rewrite->phase == MEMBERS));
 }
 
-/* Appends the batch, which is about ROOM, by one write(). On failure the file is as before, and errno is set. */
-static int append(struct store *store, const struct store_room *room, struct store_time now)
+/* Why nothing may be written to the file before it is written anew; 0: it may. */
+static int why_shut(const struct store *store)
 {
-    const struct out *batch = &store->batch;
+    if (store->is_kept) return store->rewrite_fault;
+    return store->options.sync == STORE_SYNC_ALWAYS ? store->lost : 0;
+}
 
-    if (store->is_kept) { /* until a rewrite succeeds */
-        set_fault(store, store->rewrite_fault);
-        return -1;
-    }
-    if (cut_torn(store) != 0 || write_all(store->fd, batch->bytes, batch->length) != 0) {
-        int error = errno;
+/* Appends the batch to the file by one write(). Returns 0, or errno: the file is as before. */
+static int append_to_file(struct store *store)
+{
+    int error = why_shut(store);
+
+    if (error != 0) return error;
+    if (cut_torn(store) != 0 || write_all(store->fd, store->batch.bytes, store->batch.length) != 0) {
+        error = errno;
         store->torn = 1;
         (void)cut_torn(store); /* else before the next write */
-        set_fault(store, error);
-        return -1;
+        return error;
     }
-    store->size += batch->length;
-    if (store->unsynced_ms < 0) store->unsynced_ms = now.mono_ms;
-    set_fault(store, 0);
-    if (is_copied(store, room)) {
-        if (write_all(store->rewrite.fd, batch->bytes, batch->length) != 0) {
-            int error = errno;
-            abandon_rewrite(store, now);
-            set_rewrite_fault(store, error);
-        } else {
-            store->rewrite.size += batch->length;
-        }
-    }
+    store->size += store->batch.length;
     return 0;
 }
 
-/* Syncs the folder of the file, so that its name lasts. Some systems can't: that is no fault. */
-static void sync_folder(struct store *store)
+/* Appends the batch to the copy that a rewrite makes. */
+static void append_to_copy(struct store *store, struct store_time now)
 {
-    char *slash = strrchr(store->path, '/');
-    int fd;
+    int error;
 
-    *slash = '\0';
-    fd = disk.open(slash == store->path ? "/" : store->path, O_RDONLY | O_CLOEXEC, 0);
-    *slash = '/';
-    if (fd < 0) return;
-    (void)disk.fsync(fd);
+    if (write_all(store->rewrite.fd, store->batch.bytes, store->batch.length) == 0) {
+        store->rewrite.size += store->batch.length;
+        return;
+    }
+    error = errno;
+    abandon_rewrite(store, now);
+    set_rewrite_fault(store, error);
+}
+
+/* Writes the batch, which is about ROOM. On failure nothing has changed, and errno is set. With STORE_SYNC_EXIT it is
+ * in memory alone until a rewrite. */
+static int append(struct store *store, const struct store_room *room, struct store_time now)
+{
+    int is_kept_back = store->options.sync == STORE_SYNC_EXIT, error = is_kept_back ? 0 : append_to_file(store);
+
+    set_fault(store, error);
+    if (error != 0) return -1;
+    store->written++;
+    if (store->unsynced_ms < 0 && !is_kept_back) store->unsynced_ms = now.mono_ms;
+    if (is_copied(store, room)) append_to_copy(store, now);
+    return 0;
+}
+
+/* ---- fsync ---- */
+
+/* Opens by name what is to be fsynced: a descriptor would be that of an older file after a rewrite. Returns errno. */
+static int sync_path(const char *path, int flags)
+{
+    int error = 0, fd = disk.open(path, flags | O_CLOEXEC, 0);
+
+    if (fd < 0) return errno;
+    while (disk.fsync(fd) != 0 && (error = errno) == EINTR) error = 0;
     (void)disk.close(fd);
+    return error;
 }
 
-static int sync_all(int fd)
+/* Does a round. What can't be done to a folder on some systems at all is no fault. */
+static void sync_targets(const struct store *store, int round, int errors[SYNC_TARGETS])
 {
-    int result;
-
-    do result = disk.fsync(fd);
-    while (result != 0 && errno == EINTR);
-    return result;
+    memset(errors, 0, SYNC_TARGETS * sizeof errors[0]);
+    if (round & SYNC_FILE) errors[0] = sync_path(store->path, O_WRONLY);
+    if (round & SYNC_NEW) errors[1] = sync_path(store->new_path, O_WRONLY);
+    if (round & SYNC_FOLDER) errors[2] = sync_path(store->folder, O_RDONLY);
+    if (errors[2] == EACCES || errors[2] == EISDIR || errors[2] == EINVAL || errors[2] == EBADF) errors[2] = 0;
 }
 
-static void sync_file(struct store *store, struct store_time now)
+/* The child's life: it ends when the pipe does, whatever signals the terminal sends to all. */
+static void serve_syncs(const struct store *store, int ask_fd, int answer_fd)
 {
-    store->unsynced_ms = -1;
-    if (sync_all(store->fd) == 0) return;
-    tell(store, "%s could not be synced (%s): it counts as lost and is written anew.", store->path, strerror(errno));
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+    int errors[SYNC_TARGETS];
+    unsigned char round;
+    ssize_t count;
+    size_t i;
+
+    for (i = 0; i < sizeof signals / sizeof signals[0]; i++) (void)signal(signals[i], SIG_IGN); /* these can be */
+    for (;;) {
+        do count = disk.read(ask_fd, &round, 1);
+        while (count < 0 && errno == EINTR);
+        if (count != 1) _exit(0);
+        sync_targets(store, round, errors);
+        do count = disk.write(answer_fd, errors, sizeof errors);
+        while (count < 0 && errno == EINTR);
+        if (count != (ssize_t)sizeof errors) _exit(1);
+    }
+}
+
+static void close_pipe(int fds[2])
+{
+    (void)disk.close(fds[0]);
+    (void)disk.close(fds[1]);
+}
+
+/* Forks the child, while there is little to copy and no socket or lock to hold. Returns -1 with errno. */
+static int fork_syncer(struct store *store)
+{
+    int asks[2], answers[2], error;
+
+    if (disk.pipe(asks) != 0) return -1;
+    if (disk.pipe(answers) != 0) goto no_answers;
+    if (fcntl(answers[0], F_SETFL, O_NONBLOCK) != 0) goto no_child;
+    store->syncer.pid = disk.fork();
+    if (store->syncer.pid < 0) goto no_child;
+    if (store->syncer.pid == 0) {
+        (void)disk.close(asks[1]);
+        (void)disk.close(answers[0]);
+        serve_syncs(store, asks[0], answers[1]);
+    }
+    (void)disk.close(asks[0]);
+    (void)disk.close(answers[1]);
+    store->syncer.ask_fd = asks[1];
+    store->syncer.answer_fd = answers[0];
+    return 0;
+no_child:
+    error = errno;
+    close_pipe(answers);
+    errno = error;
+no_answers:
+    error = errno;
+    close_pipe(asks);
+    errno = error;
+    return -1;
+}
+
+static void start_syncer(struct store *store)
+{
+    if (fork_syncer(store) != 0) {
+        tell(store, "there can't be a process for fsync (%s): everyone waits while the disk does.", strerror(errno));
+    }
+}
+
+/* The child ends when it has done what it was asked for, which is waited for. */
+static void stop_syncer(struct store *store)
+{
+    struct syncer *syncer = &store->syncer;
+
+    if (syncer->pid < 0) return;
+    (void)disk.close(syncer->ask_fd);
+    while (disk.waitpid(syncer->pid, NULL, 0) < 0 && errno == EINTR) continue;
+    (void)disk.close(syncer->answer_fd);
+    syncer->pid = syncer->ask_fd = syncer->answer_fd = -1;
+}
+
+/* Asks the child for the round. Returns -1 if it can't be asked. */
+static int ask_syncer(struct store *store)
+{
+    unsigned char round = (unsigned char)store->round;
+    ssize_t count;
+
+    if (!store->is_running || store->syncer.pid < 0) return -1;
+    do count = disk.write(store->syncer.ask_fd, &round, 1);
+    while (count < 0 && errno == EINTR);
+    return count == 1 ? 0 : -1; /* it has died: store_synced will see */
+}
+
+/* What was written before the round began is shown. */
+static void show_asked(struct store *store)
+{
+    uint32_t *link = &store->unshown;
+
+    while (*link != 0) {
+        struct store_room *room = &store->rooms[*link - 1];
+        if (room->asked > room->ring.shown) {
+            room->ring.shown = room->asked;
+            tell_readers(room);
+        }
+        if (room->ring.shown < room->ring.head) {
+            link = &room->next_unshown;
+            continue;
+        }
+        *link = room->next_unshown;
+        room->is_unshown = 0;
+    }
+}
+
+/* After a failed fsync nobody knows what the disk has of the file (a second one may well succeed): it is written anew. */
+static void lose_file(struct store *store, int error, struct store_time now)
+{
+    tell(store, "%s could not be synced (%s): it counts as lost and is written anew.", store->path, strerror(error));
+    store->lost = error;
     store->behind = 1;
-    store->retry_ms = now.mono_ms;
+    store->retry_ms = now.mono_ms + LOST_MS;
+    if (store->options.sync == STORE_SYNC_ALWAYS) set_fault(store, error);
+}
+
+/* A rewrite's file is whole and synced: it takes the old one's place. All that the old one has is in it. */
+static int finish_rewrite(struct store *store)
+{
+    struct rewrite *rewrite = &store->rewrite;
+
+    if (disk.rename(store->new_path, store->path) != 0) return -1;
+    (void)disk.close(store->fd);
+    store->fd = rewrite->fd;
+    store->size = rewrite->size;
+    store->torn = store->is_kept = store->lost = store->behind = 0;
+    store->is_renamed = 1;
+    rewrite->fd = -1;
+    rewrite->is_syncing = 0;
+    set_fault(store, 0);
+    set_rewrite_fault(store, 0);
+    return 0;
+}
+
+static int is_whole(const struct store *store)
+{
+    return store->rewrite.fd >= 0 && store->rewrite.room == store->rooms_used;
+}
+
+/* The new file's fsync is over. A room may have been made meanwhile: then it is not whole, and goes on. */
+static void end_rewrite_round(struct store *store, int error, struct store_time now)
+{
+    store->rewrite.is_syncing = 0;
+    if (error == 0 && !is_whole(store)) return;
+    if (error == 0 && finish_rewrite(store) == 0) return;
+    if (error == 0) error = errno;
+    abandon_rewrite(store, now);
+    set_rewrite_fault(store, error);
+}
+
+static void end_round(struct store *store, const int errors[SYNC_TARGETS], struct store_time now)
+{
+    int round = store->round, error = errors[0] != 0 ? errors[0] : errors[2];
+
+    store->round = 0;
+    if (error != 0) lose_file(store, error, now);
+    if (round & SYNC_FOLDER) store->is_renamed = 0; /* or there will be another name */
+    if (round & SYNC_NEW && store->rewrite.is_syncing) end_rewrite_round(store, errors[1], now);
+    if (error != 0 || store->round_mark <= store->synced_mark) return;
+    store->synced_mark = store->round_mark;
+    show_asked(store);
+    store->options.synced(store->options.context);
+}
+
+/* Has everything fsynced that was written and is not yet. What is written from now on is the next round's. */
+static void begin_round(struct store *store, struct store_time now)
+{
+    int errors[SYNC_TARGETS];
+    uint32_t link = store->unshown;
+
+    if (store->unsynced_ms >= 0 && store->lost == 0) store->round |= SYNC_FILE;
+    if (is_whole(store)) store->round |= SYNC_NEW;
+    if (store->is_renamed) store->round |= SYNC_FOLDER;
+    store->rewrite.is_syncing = is_whole(store);
+    store->unsynced_ms = -1;
+    if (store->lost == 0) store->round_mark = store->written;
+    for (; link != 0 && store->lost == 0; link = store->rooms[link - 1].next_unshown) {
+        store->rooms[link - 1].asked = store->rooms[link - 1].ring.head;
+    }
+    if (ask_syncer(store) == 0) return;
+    sync_targets(store, store->round, errors);
+    end_round(store, errors, now);
+}
+
+/* When the next round is due; INT64_MAX: one goes on, or there is nothing for it. */
+static int64_t round_ms(const struct store *store)
+{
+    if (store->round != 0) return INT64_MAX;
+    if (is_whole(store) || store->is_renamed) return 0;
+    if (store->unsynced_ms < 0 || store->lost != 0) return INT64_MAX;
+    return store->unsynced_ms + (store->options.sync == STORE_SYNC_ALWAYS ? 0 : SYNC_MS);
+}
+
+void store_synced(struct store *store, struct store_time now)
+{
+    int errors[SYNC_TARGETS];
+    ssize_t count;
+
+    do count = disk.read(store->syncer.answer_fd, errors, sizeof errors);
+    while (count < 0 && errno == EINTR);
+    if (count < 0 && errno == EAGAIN) return;
+    if (count != (ssize_t)sizeof errors) { /* it was killed */
+        tell(store, "the process for fsync has ended: everyone waits while the disk works.");
+        stop_syncer(store);
+        if (store->round != 0) sync_targets(store, store->round, errors);
+    }
+    if (store->round != 0) end_round(store, errors, now);
 }
 
 /* ---- rewrite ---- */
@@ -1211,6 +1488,7 @@ void store_rewrite(struct store *store, struct store_time now)
     rewrite->at = 0;
     rewrite->by = 0;
     rewrite->size = 0;
+    rewrite->is_syncing = 0;
 }
 
 /* ROOM, of which a rewrite may have copied a part, is about to end: its copy ends too. */
@@ -1222,8 +1500,7 @@ static void end_copy(struct store *store, struct store_room *room, struct store_
     rewrite->at = 0;
     store->batch.length = 0;
     put_end_record(&store->batch, room);
-    if (write_all(rewrite->fd, store->batch.bytes, store->batch.length) != 0) abandon_rewrite(store, now);
-    else rewrite->size += store->batch.length;
+    append_to_copy(store, now);
 }
 
 /* Puts the frames of ROOM from the rewrite's place on into the batch, until it is full. */
@@ -1269,33 +1546,13 @@ static void copy_members(struct store *store, struct store_room *room, struct st
     rewrite->at = 0;
 }
 
-/* The new file is whole: it takes the old one's place. */
-static int finish_rewrite(struct store *store)
-{
-    struct rewrite *rewrite = &store->rewrite;
-
-    if (sync_all(rewrite->fd) != 0 || disk.rename(store->new_path, store->path) != 0) return -1;
-    sync_folder(store);
-    (void)disk.close(store->fd); /* all of it is in the new one */
-    store->fd = rewrite->fd;
-    store->size = rewrite->size;
-    store->torn = store->is_kept = 0;
-    store->unsynced_ms = -1;
-    store->behind = 0;
-    rewrite->fd = -1;
-    set_fault(store, 0);
-    set_rewrite_fault(store, 0);
-    return 0;
-}
-
-/* Goes on with the rewrite by a slice. Returns -1 with errno if it failed and was abandoned. */
-static int step_rewrite(struct store *store, struct store_time now)
+/* Goes on with the rewrite by a slice. */
+static void step_rewrite(struct store *store, struct store_time now)
 {
     struct rewrite *rewrite = &store->rewrite;
     uint64_t start = rewrite->size;
-    int error;
 
-    while (rewrite->room < store->rooms_used && rewrite->size - start < REWRITE_SLICE) {
+    while (rewrite->fd >= 0 && !is_whole(store) && rewrite->size - start < REWRITE_SLICE) {
         struct store_room *room = &store->rooms[rewrite->room];
         store->batch.length = 0;
         if (room->name_length == 0) {
@@ -1304,22 +1561,24 @@ static int step_rewrite(struct store *store, struct store_time now)
         }
         if (rewrite->phase == FRAMES) copy_frames(store, room);
         else copy_members(store, room, now);
-        if (write_all(rewrite->fd, store->batch.bytes, store->batch.length) != 0) goto failed;
-        rewrite->size += store->batch.length;
+        if (store->batch.length > 0) append_to_copy(store, now);
     }
-    if (rewrite->room < store->rooms_used) return 0;
-    if (finish_rewrite(store) == 0) return 0;
-failed:
-    error = errno;
-    abandon_rewrite(store, now);
-    set_rewrite_fault(store, error);
-    return -1;
+}
+
+/* Waits for a rewrite that goes on, and for all fsyncs: at the start and at the end. */
+static void settle(struct store *store, struct store_time now)
+{
+    while (store->rewrite.fd >= 0) {
+        if (is_whole(store)) begin_round(store, now); else step_rewrite(store, now);
+    }
+    if (round_ms(store) != INT64_MAX) begin_round(store, now);
 }
 
 /* A rewrite is due if the file lacks something, or has grown to twice what is held. */
 static int wants_rewrite(const struct store *store, struct store_time now)
 {
     if (store->rewrite.fd >= 0 || now.mono_ms < store->retry_ms) return 0;
+    if (store->options.sync == STORE_SYNC_EXIT) return store->behind; /* what it was told to write and could not */
     return store->behind || (store->size > REWRITE_MIN && store->size > 2 * store->held);
 }
 
@@ -1620,9 +1879,9 @@ void store_leave(struct store_member *member, struct store_time now)
     store->batch.length = 0;
     put_gone_record(&store->batch, member);
     if (append(store, room, now) != 0) { /* it takes effect all the same, and is written when there is space */
-        if (store->rewrite.fd >= 0) abandon_rewrite(store, now); /* it may have the member already */
         store->behind = 1;
-        store->retry_ms = now.mono_ms + RETRY_MS;
+        if (store->rewrite.fd < 0) store->retry_ms = now.mono_ms + RETRY_MS;
+        if (is_copied(store, room)) append_to_copy(store, now);
     }
     remove_member(member, now);
 }
@@ -1661,6 +1920,15 @@ void store_seen(struct store_member *member, struct store_time now)
     is_here_until(member, now.mono_ms + SEEN_MS, now);
 }
 
+/* The time of the newest message that readers get of ROOM, -1 if there is none. */
+static int64_t latest_t(const struct store_room *room)
+{
+    const struct ring *ring = &room->ring;
+
+    if (ring->tail == ring->shown) return -1;
+    return ring->shown == ring->head ? room->last_t : frame_time(ring, frame_start(ring, ring->shown - 1));
+}
+
 /* The rooms to be listed, the latest first, at most LISTED_MAX. Returns how many. */
 static size_t latest_rooms(const struct store *store, const struct store_room *latest[LISTED_MAX])
 {
@@ -1668,13 +1936,12 @@ static size_t latest_rooms(const struct store *store, const struct store_room *l
     size_t count = 0, i;
 
     for (room = store->rooms; room < store->rooms + store->rooms_used; room++) {
-        int64_t last = room->ring.tail < room->ring.head ? room->last_t : 0;
+        int64_t last = latest_t(room);
         if (room->name_length == 0 || room->name[0] == '.') continue;
-        if (room->here == 0 && room->ring.tail == room->ring.head) continue;
+        if (room->here == 0 && last < 0) continue;
         for (i = count; i > 0; i--) { /* insertion into what is sorted already */
-            const struct store_room *other = latest[i - 1];
-            if ((other->ring.tail < other->ring.head ? other->last_t : 0) >= last) break;
-            if (i < LISTED_MAX) latest[i] = other;
+            if (latest_t(latest[i - 1]) >= last) break;
+            if (i < LISTED_MAX) latest[i] = latest[i - 1];
         }
         if (i < LISTED_MAX) latest[i] = room;
         if (i < LISTED_MAX && count < LISTED_MAX) count++;
@@ -1696,8 +1963,7 @@ size_t store_list(const struct store *store, char *out_text)
         put(&out, "\",\"people\":");
         put_number(&out, latest[i]->here);
         put(&out, ",\"last\":");
-        if (latest[i]->ring.tail < latest[i]->ring.head) put_time(&out, latest[i]->last_t);
-        else put(&out, "null");
+        if (latest_t(latest[i]) >= 0) put_time(&out, latest_t(latest[i])); else put(&out, "null");
         put_byte(&out, '}');
     }
     put_byte(&out, ']');
@@ -1753,6 +2019,28 @@ static const char *put_frame(struct out *out, uint64_t id, int64_t t, uint64_t b
     reason = put_text(out, text);
     put(out, "\"}\n\n");
     return reason;
+}
+
+/* Whether readers get the message ID of ROOM already. */
+static int is_shown(const struct store_room *room, uint64_t id)
+{
+    return room->ring.shown == room->ring.head || id < frame_id(&room->ring, room->ring.shown);
+}
+
+/* A message was added to the ring: it is shown now, or when it lasts. */
+static void show_later(struct store_room *room)
+{
+    struct store *store = room->store;
+
+    if (store->options.sync != STORE_SYNC_ALWAYS) {
+        room->ring.shown = room->ring.head;
+        tell_readers(room);
+    } else if (!room->is_unshown) {
+        room->is_unshown = 1;
+        room->asked = room->ring.shown;
+        room->next_unshown = store->unshown;
+        store->unshown = (uint32_t)store_number(room) + 1;
+    }
 }
 
 static const struct nonce *find_nonce(const struct store_member *member, uint64_t digest)
@@ -1812,10 +2100,11 @@ enum store_result store_send(struct store_member *member, struct store_bytes tex
     struct out *batch = &store->batch;
     uint64_t digest = !nonce.given ? 0 : nonce.digest != 0 ? nonce.digest : 1; /* 0 is none */
     const struct nonce *seen = find_nonce(member, digest);
-    size_t sum_at, frame_at;
+    size_t sum_at, frame_at, frame_length;
 
     receipt->id = seen != NULL ? seen->id : room->next_id;
     receipt->t = seen != NULL ? seen->t : now.wall_ms > room->last_t ? now.wall_ms : room->last_t;
+    receipt->mark = seen != NULL && is_shown(room, seen->id) ? 0 : store->written; /* it waits with its message */
     if (seen != NULL) return STORE_OK;
     batch->length = 0;
     sum_at = begin_message(batch, room, digest);
@@ -1823,12 +2112,15 @@ enum store_result store_send(struct store_member *member, struct store_bytes tex
     receipt->reason = put_frame(batch, receipt->id, receipt->t, member->by, store_called(member), text);
     if (receipt->reason != NULL) return STORE_BAD;
     end_record(store, batch, sum_at);
-    if (spend_both(member, address, batch->length - frame_at, now, &receipt->wait_ms) != STORE_OK) return STORE_BUSY;
+    frame_length = batch->length - frame_at;
+    if (spend_both(member, address, frame_length, now, &receipt->wait_ms) != STORE_OK) return STORE_BUSY;
+    if (frame_length > room->ring.size - (size_t)(room->ring.head - room->ring.shown)) return STORE_BEHIND;
     if (append(store, room, now) != 0) return STORE_FULL;
-    ring_add(room, batch->bytes + frame_at, batch->length - frame_at);
+    receipt->mark = store->written;
+    ring_add(room, batch->bytes + frame_at, frame_length);
+    show_later(room);
     count_message(room, member, digest, receipt->id, receipt->t);
     stop_typing(member, now);
-    tell_readers(room);
     return STORE_OK;
 }
 
@@ -1856,11 +2148,11 @@ static int seek(struct store_cursor *cursor, const struct store_room *room, stru
     cursor->at = ring->tail;
     if (after.kind == STORE_AFTER_NONE) return 0;
     if (after.kind == STORE_AFTER_UNREADABLE) return 1;
-    if (after.id + 1 == first || ring->tail == ring->head) return after.id + 1 != first;
+    if (after.id + 1 == first || ring->tail == ring->shown) return after.id + 1 != first;
     if (after.id < first) return 1;
     cursor->at = frame_after(ring, after.id);
     if (frame_id(ring, frame_start(ring, cursor->at - 1)) == after.id) return 0;
-    if (cursor->at == ring->head) cursor->at = ring->tail; /* newer than the newest */
+    if (cursor->at == ring->shown) cursor->at = ring->tail; /* newer than the newest */
     return 1;
 }
 
@@ -1938,14 +2230,13 @@ static void put_gap(struct out *out, const struct store_cursor *cursor)
 {
     const struct store_room *room = cursor->member->room;
     const struct ring *ring = &room->ring;
-    int is_empty = ring->tail == ring->head;
-    uint64_t first = is_empty ? room->next_id : frame_id(ring, ring->tail), before = first - 1;
+    uint64_t first = ring->tail == ring->head ? room->next_id : frame_id(ring, ring->tail), before = first - 1;
 
     if (cursor->at > ring->tail) before = frame_id(ring, frame_start(ring, cursor->at - 1));
     put(out, "id: ");
     put_number(out, before);
     put(out, "\nevent: gap\ndata: {\"oldest\":");
-    if (is_empty) put(out, "null"); else put_number(out, first);
+    if (ring->tail == ring->shown) put(out, "null"); else put_number(out, first);
     put(out, "}\n\n");
 }
 
@@ -1958,7 +2249,7 @@ static enum piece next_piece(const struct store_cursor *cursor)
     if (cursor->due & DUE_PEOPLE || is_behind(&room->people, cursor->people)) return PEOPLE;
     if (cursor->due & DUE_TYPING || is_behind(&room->typing, cursor->typing)) return TYPING;
     if (cursor->due & DUE_GAP || cursor->at < room->ring.tail) return GAP;
-    return cursor->at < room->ring.head ? RING : BORDER;
+    return cursor->at < room->ring.shown ? RING : BORDER;
 }
 
 static enum store_next next_note(struct store_cursor *cursor, unsigned char *scratch, struct store_bytes *span)
@@ -1982,7 +2273,7 @@ static enum store_next next_of_state(const struct store_cursor *cursor, const st
 static enum store_next next_of_ring(const struct store_cursor *cursor, struct store_bytes *span)
 {
     const struct ring *ring = &cursor->member->room->ring;
-    uint64_t end = ring->head;
+    uint64_t end = ring->shown;
 
     if (cursor->part == INSIDE && next_piece(cursor) != RING) end = frame_end(ring, cursor->at); /* that comes first */
     *span = ring_span(ring, cursor->at, end);
@@ -2063,7 +2354,7 @@ int store_reselect(struct store_cursor *cursor)
     const struct ring *ring = &cursor->member->room->ring;
 
     if (cursor->at < ring->tail && cursor->due & DUE_BRACKET) cursor->at = ring->tail; /* overtaken while it waited */
-    cursor->end = ring->head;
+    cursor->end = ring->shown;
     return cursor->at < cursor->end;
 }
 
@@ -2421,6 +2712,7 @@ static int load_message(struct load *load, struct scan *scan)
     if (room == NULL) return -1;
     if (id < room->next_id) return -1; /* ids go up */
     ring_add(room, frame, length);
+    room->ring.shown = room->ring.head;
     count_message(room, find_by(room, by), digest, id, (int64_t)t);
     if (by >= room->next_by) room->next_by = by + 1;
     return 0;
@@ -2714,6 +3006,14 @@ static char *with_suffix(const char *path, const char *suffix)
     return whole;
 }
 
+/* The folder that the file PATH, resolved, is in. */
+static char *folder_of(const char *path)
+{
+    size_t length = (size_t)(strrchr(path, '/') - path);
+
+    return strndup(path, length > 0 ? length : 1);
+}
+
 /* A rewrite would replace /dev/null. Returns -1 and a sentence for what is there, but no file. */
 static int check_regular(const struct store *store, char *reason)
 {
@@ -2784,10 +3084,12 @@ static void mend(struct store *store, const struct load *load, struct store_time
              (unsigned long long)(load->bad + load->torn),
              (unsigned long long)(load->bad_regions + (load->torn > 0)));
         store->is_kept = keep_damaged(store) == 0;
+        if (store->options.sync == STORE_SYNC_EXIT) return;
         store_rewrite(store, now);
-        while (store->rewrite.fd >= 0 && step_rewrite(store, now) == 0) continue;
+        settle(store, now);
         if (!store->behind || store->is_kept || load->torn == 0) return; /* else records can't follow what is torn */
     } else if (is_torn) {
+        if (store->options.sync == STORE_SYNC_EXIT) return; /* it is written anew as a whole, and not before */
         tell(store, "%s ended in a torn record: %llu bytes were cut off.", store->path, (unsigned long long)load->torn);
     } else {
         return;
@@ -2817,7 +3119,6 @@ static void move_numbers(struct store *store, struct store_time now)
         put_room_record(&store->batch, room, now);
         if (result == 0) result = append(store, room, now); /* a fault is told; on a full disk the draw must do */
     }
-    if (store->unsynced_ms >= 0) sync_file(store, now);
 }
 
 static int read_file(struct store *store, struct store_time now, char *reason)
@@ -2842,7 +3143,8 @@ static int read_file(struct store *store, struct store_time now, char *reason)
         (void)fchmod(store->fd, 0600); /* it was 0600 when it was made; who may not change it can't be helped */
         mend(store, &load, now);
         move_numbers(store, now);
-        if (load.offset == 0) sync_folder(store); /* it may be new */
+        if (load.offset == 0 && store->options.sync != STORE_SYNC_EXIT) store->is_renamed = 1; /* it may be new */
+        settle(store, now);
     }
     free(load.window);
     return result;
@@ -2850,11 +3152,13 @@ static int read_file(struct store *store, struct store_time now, char *reason)
 
 static void free_store(struct store *store)
 {
+    stop_syncer(store);
     if (store->fd >= 0) (void)disk.close(store->fd);
     if (store->lock_fd >= 0) (void)disk.close(store->lock_fd);
     free(store->path);
     free(store->lock_path);
     free(store->new_path);
+    free(store->folder);
     free(store->block);
     free(store);
 }
@@ -2867,6 +3171,7 @@ struct store *store_open(const struct store_options *options, struct store_time 
     reason[0] = '\0';
     if (store == NULL) goto no_memory;
     store->fd = store->lock_fd = store->rewrite.fd = -1;
+    store->syncer.pid = store->syncer.ask_fd = store->syncer.answer_fd = -1;
     store->options = *options;
     store->unsynced_ms = -1;
     store->keep_ms = now.mono_ms;
@@ -2874,9 +3179,6 @@ struct store *store_open(const struct store_options *options, struct store_time 
     store->due_ms = INT64_MAX;
     store->seed = options->seed;
     make_crc_table(store->crc_table);
-    if (size != SIZE_MAX) store->block = calloc(1, size - sizeof *store);
-    if (store->block == NULL) goto no_memory;
-    (void)lay_out(store, options, store->block);
     store->path = resolve(options->file);
     if (store->path == NULL) {
         (void)snprintf(reason, STORE_REASON_SIZE, "%.300s can't be made or opened (%s).", options->file,
@@ -2885,9 +3187,16 @@ struct store *store_open(const struct store_options *options, struct store_time 
     }
     store->lock_path = with_suffix(store->path, ".lock");
     store->new_path = with_suffix(store->path, ".new");
-    if (store->lock_path == NULL || store->new_path == NULL) goto no_memory;
-    if (check_regular(store, reason) != 0 || lock(store, reason) != 0) goto failed;
+    store->folder = folder_of(store->path);
+    if (store->lock_path == NULL || store->new_path == NULL || store->folder == NULL) goto no_memory;
+    if (check_regular(store, reason) != 0) goto failed;
+    start_syncer(store);
+    if (lock(store, reason) != 0) goto failed;
+    if (size != SIZE_MAX) store->block = calloc(1, size - sizeof *store);
+    if (store->block == NULL) goto no_memory;
+    (void)lay_out(store, options, store->block);
     if (read_file(store, now, reason) != 0) goto failed;
+    store->is_running = 1;
     return store;
 no_memory:
     (void)snprintf(reason, STORE_REASON_SIZE, "There is not enough memory: %zu KiB are needed.", size / 1024);
@@ -2938,6 +3247,21 @@ static void tick_rooms(struct store *store, struct store_time now)
     }
 }
 
+int store_sync_fd(const struct store *store) { return store->syncer.answer_fd; }
+
+uint64_t store_mark(const struct store *store) { return store->written; }
+
+int store_lasts(const struct store *store, uint64_t mark)
+{
+    return store->options.sync != STORE_SYNC_ALWAYS || mark <= store->synced_mark;
+}
+
+/* An empty house need not be woken for it. */
+static int keeps_absences(const struct store *store)
+{
+    return store->here > 0 && store->options.sync != STORE_SYNC_EXIT;
+}
+
 static void keep_all_absences(struct store *store, struct store_time now)
 {
     struct store_room *room;
@@ -2955,14 +3279,14 @@ int64_t store_tick(struct store *store, struct store_time now)
     int64_t due_ms;
 
     if (store->due_ms <= now.mono_ms) tick_rooms(store, now);
-    if (store->here > 0 && now.mono_ms - store->keep_ms >= KEEP_MS) keep_all_absences(store, now);
-    if (store->unsynced_ms >= 0 && now.mono_ms - store->unsynced_ms >= SYNC_MS) sync_file(store, now);
+    if (keeps_absences(store) && now.mono_ms - store->keep_ms >= KEEP_MS) keep_all_absences(store, now);
     if (wants_rewrite(store, now)) store_rewrite(store, now);
-    if (store->rewrite.fd >= 0 && step_rewrite(store, now) == 0 && store->rewrite.fd >= 0) return 0;
-    due_ms = store->due_ms;
-    if (store->here > 0) due_ms = earlier(due_ms, store->keep_ms + KEEP_MS); /* an empty house need not wake */
-    if (store->unsynced_ms >= 0) due_ms = earlier(due_ms, store->unsynced_ms + SYNC_MS);
-    if (store->behind) due_ms = earlier(due_ms, store->retry_ms);
+    step_rewrite(store, now);
+    if (now.mono_ms >= round_ms(store)) begin_round(store, now);
+    if (store->rewrite.fd >= 0 && !is_whole(store)) return 0;
+    due_ms = earlier(store->due_ms, round_ms(store));
+    if (keeps_absences(store)) due_ms = earlier(due_ms, store->keep_ms + KEEP_MS);
+    if (store->behind && store->rewrite.fd < 0) due_ms = earlier(due_ms, store->retry_ms);
     if (due_ms == INT64_MAX) return -1;
     return due_ms > now.mono_ms ? due_ms - now.mono_ms : 0;
 }
@@ -2971,10 +3295,12 @@ int store_close(struct store *store, struct store_time now)
 {
     int error;
 
+    stop_syncer(store);
+    if (store->round != 0) store->unsynced_ms = now.mono_ms; /* what it was at is done again */
+    store->is_running = store->round = 0;
     store_rewrite(store, now);
-    while (store->rewrite.fd >= 0 && step_rewrite(store, now) == 0) continue;
-    error = store->rewrite_fault;
-    if (error != 0) sync_file(store, now);
+    settle(store, now);
+    error = store->rewrite_fault != 0 ? store->rewrite_fault : store->lost;
     free_store(store);
     errno = error;
     return error == 0 ? 0 : -1;

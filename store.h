@@ -59,7 +59,15 @@ enum store_result {
     STORE_NO_ROOM,  /* there are as many rooms as there may be, and none gives way */
     STORE_NO_PLACE, /* the room has as many names as it may have, and none gives way */
     STORE_BUSY,     /* over the rate */
+    STORE_BEHIND,   /* the ring is full of messages that wait for an fsync: nothing has changed (but for a rate) */
     STORE_FULL      /* the data file can't be written: nothing has changed (but for a rate), errno says why */
+};
+
+/* When the data file is fsynced. */
+enum store_sync {
+    STORE_SYNC_SECOND, /* a second after a message at most */
+    STORE_SYNC_ALWAYS, /* before a message is shown: see store_lasts */
+    STORE_SYNC_EXIT    /* at the end or when told to: until then it is not even written */
 };
 
 /* A canonical name: blanks trimmed and made one. Rooms also in lower case (their path is that of these bytes). */
@@ -73,10 +81,13 @@ struct store_options {
     size_t rooms, history, members;
     int64_t hold_ms;            /* how long an absent holder keeps a name */
     struct store_rate rate;     /* messages of a member; four times that of an address */
+    enum store_sync sync;
     uint64_t seed;              /* random, drawn anew for each start */
     void *context;
     /* ROOM has news for its readers, or they must look whether they are still members. */
     void (*changed)(void *context, size_t room);
+    /* More of what was written lasts: whoever waits for store_lasts may ask again. */
+    void (*synced)(void *context);
     /* SENTENCE is for who runs the server: a lasting fault began or ended, a record was dropped. */
     void (*tell)(void *context, const char *sentence);
 };
@@ -86,13 +97,24 @@ struct store_options {
 /* Bytes that store_open will take, all that the store ever needs; SIZE_MAX if that is more than can be counted. */
 size_t store_memory(const struct store_options *options);
 
-/* Takes memory, locks FILE.lock, reads the file, cuts a torn end, keeps a damaged file beside, moves each room's
- * numbers on. OPTIONS are copied. Returns NULL and a sentence in REASON on failure. */
+/* Forks the child that fsyncs, locks FILE.lock, takes memory, reads the file, cuts a torn end, keeps a damaged file
+ * beside, moves each room's numbers on. OPTIONS are copied. Returns NULL and a sentence in REASON on failure. */
 struct store *store_open(const struct store_options *options, struct store_time now, char reason[STORE_REASON_SIZE]);
 
-/* Does what is due: writes states, notices who has gone, fsyncs, goes on with a rewrite. Returns in how many ms it
- * wants to be called again, -1: no time; what is called between may make that sooner. */
+/* Does what is due: writes states, notices who has gone, has the file fsynced, goes on with a rewrite. Returns in how
+ * many ms it wants to be called again, -1: no time; what is called between may make that sooner. */
 int64_t store_tick(struct store *store, struct store_time now);
+
+/* The descriptor on which the child that fsyncs answers, -1: there is none, and the loop waits for fsyncs. */
+int store_sync_fd(const struct store *store);
+
+/* Takes the child's answer: to be called when that descriptor is readable. */
+void store_synced(struct store *store, struct store_time now);
+
+/* How far is written now; and whether what was written up to MARK outlasts a power cut as far as options.sync demands
+ * it before an answer: with STORE_SYNC_ALWAYS after an fsync, else at once. */
+uint64_t store_mark(const struct store *store);
+int store_lasts(const struct store *store, uint64_t mark);
 
 /* Begins to write the file anew; store_tick goes on with it. A failure is told, and tried again later. */
 void store_rewrite(struct store *store, struct store_time now);
@@ -125,6 +147,7 @@ size_t store_number(const struct store_room *room);
 struct store_member *store_member(struct store_room *room, const unsigned char key[STORE_KEY_SIZE]);
 
 struct store_room *store_room(const struct store_member *member);
+struct store_bytes store_room_called(const struct store_room *room);
 struct store_bytes store_called(const struct store_member *member);
 uint64_t store_by(const struct store_member *member);
 
@@ -164,12 +187,14 @@ struct store_nonce {
 struct store_receipt {
     uint64_t id;
     int64_t t;
+    uint64_t mark;      /* it is to be answered when store_lasts up to here */
     int64_t wait_ms;    /* STORE_BUSY */
     const char *reason; /* STORE_BAD: a sentence, good for ever */
 };
 
 /* Says TEXT in MEMBER's room. A NONCE among its last 8 says nothing again: *RECEIPT is the first one's. ADDRESS is the
- * bucket of where it comes from, NULL if exempt. STORE_OK, STORE_BAD, STORE_BUSY, STORE_FULL: see RECEIPT. */
+ * bucket of where it comes from, NULL if exempt. STORE_OK, STORE_BAD, STORE_BUSY, STORE_BEHIND, STORE_FULL: see
+ * RECEIPT. */
 enum store_result store_send(struct store_member *member, struct store_bytes text, struct store_nonce nonce,
                              struct store_bucket *address, struct store_time now, struct store_receipt *receipt);
 

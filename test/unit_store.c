@@ -82,6 +82,51 @@ static int may_rename(const char *from, const char *to) { return call_fails(CALL
 
 static int may_link(const char *from, const char *to) { return call_fails(CALL_LINK) ? -1 : link(from, to); }
 
+/* The child that fsyncs is played by the test: it has the ends of the pipes that the child would have. */
+static struct syncer_play {
+    int is_refused;   /* there can't be one */
+    int is_slow;      /* it answers when answer_sync is called, not at once */
+    int fds[2][2];
+    int pipe_count;
+    int ask_fd, answer_fd;
+} syncer;
+
+static int note_pipe(int fds[2])
+{
+    if (pipe(fds) != 0) return -1;
+    memcpy(syncer.fds[syncer.pipe_count++ % 2], fds, 2 * sizeof fds[0]);
+    return 0;
+}
+
+static pid_t play_fork(void)
+{
+    if (syncer.is_refused) {
+        errno = EAGAIN;
+        return -1;
+    }
+    syncer.ask_fd = dup(syncer.fds[0][0]);
+    syncer.answer_fd = dup(syncer.fds[1][1]);
+    assert_int_equal(fcntl(syncer.ask_fd, F_SETFL, O_NONBLOCK), 0);
+    return 4711;
+}
+
+static void kill_child(void)
+{
+    if (syncer.ask_fd < 0) return;
+    close(syncer.ask_fd);
+    close(syncer.answer_fd);
+    syncer.ask_fd = syncer.answer_fd = -1;
+}
+
+static pid_t play_waitpid(pid_t pid, int *status, int options)
+{
+    (void)status;
+    (void)options;
+    assert_int_equal(pid, 4711);
+    kill_child();
+    return pid;
+}
+
 static void break_disk(int calls, int error, long times)
 {
     fault.kinds = calls;
@@ -111,7 +156,7 @@ static struct world {
     struct store *store;
     struct store_time now;
     char told[1 << 16];
-    unsigned changes;
+    unsigned changes, synced;
     unsigned keys;
     struct reader *readers[64];
     size_t reader_count;
@@ -125,6 +170,8 @@ static void note_change(void *context, size_t room)
     assert_true(room < of->options.rooms);
     of->changes++;
 }
+
+static void note_synced(void *context) { ((struct world *)context)->synced++; }
 
 static void note_told(void *context, const char *sentence)
 {
@@ -176,6 +223,11 @@ static int begin_empty(void **state)
     (void)state;
     memset(&world, 0, sizeof world);
     memset(&fault, 0, sizeof fault);
+    memset(&syncer, 0, sizeof syncer);
+    syncer.ask_fd = syncer.answer_fd = -1;
+    disk.pipe = note_pipe;
+    disk.fork = play_fork;
+    disk.waitpid = play_waitpid;
     disk.open = may_open;
     disk.read = may_read;
     disk.write = may_write;
@@ -190,6 +242,7 @@ static int begin_empty(void **state)
     world.options.seed = 42;
     world.options.context = &world;
     world.options.changed = note_change;
+    world.options.synced = note_synced;
     world.options.tell = note_told;
     world.now.wall_ms = 1700000000000;
     world.now.mono_ms = 5000;
@@ -218,6 +271,28 @@ static int end(void **state)
     return 0;
 }
 
+/* The child does what it was asked, and the store takes its answer. Returns the round, 0 if there was none. */
+static int answer_sync(void)
+{
+    unsigned char round = 0;
+    int errors[SYNC_TARGETS];
+
+    if (syncer.ask_fd < 0 || read(syncer.ask_fd, &round, 1) != 1) return 0;
+    sync_targets(world.store, round, errors);
+    assert_int_equal(write(syncer.answer_fd, errors, sizeof errors), sizeof errors);
+    store_synced(world.store, world.now);
+    return round;
+}
+
+/* The store is called, and the child answers. */
+static int64_t tick(void)
+{
+    int64_t wait = store_tick(world.store, world.now);
+
+    while (!syncer.is_slow && answer_sync() != 0) wait = store_tick(world.store, world.now);
+    return wait;
+}
+
 /* Time goes on by MS; the store is called when it asked to be, and only then. */
 static void later(int64_t ms)
 {
@@ -225,7 +300,7 @@ static void later(int64_t ms)
     int turns = 0;
 
     for (;;) {
-        int64_t wait = store_tick(world.store, world.now);
+        int64_t wait = tick();
         if (wait == 0) assert_true(turns++ < 1000); /* else it spins */
         else turns = 0;
         if (wait < 0 || wait > until - world.now.mono_ms) break;
@@ -2427,6 +2502,7 @@ static void check_crash(void)
 {
     size_t length;
     char *bytes = read_whole(world.path, &length), *memory = dump_store(world.store, 0), *again;
+    struct syncer_play of_store = syncer; /* the other has its own */
     struct store *store;
 
     write_whole(beside(".copy"), bytes, length);
@@ -2438,6 +2514,7 @@ static void check_crash(void)
     assert_string_equal(world.told, "");
     check_moved(world.store, store);
     free_store(store);
+    syncer = of_store;
     free(bytes);
     free(memory);
     free(again);
@@ -2461,7 +2538,7 @@ static void a_start_finds_all_that_was(void **state)
         if (round % 40 == 0) store_rewrite(world.store, world.now);
         if (world.store->rewrite.fd >= 0) {
             steps++;
-            (void)store_tick(world.store, world.now);
+            (void)tick();
             rewrites += world.store->rewrite.fd < 0;
         }
         if (round % 11 == 0 || (world.store->rewrite.fd >= 0 && round % 3 == 0)) check_crash();
@@ -2520,7 +2597,7 @@ static void a_rewrite_misses_nothing_that_happens_meanwhile(void **state)
         }
         if (world.store->rewrite.fd < 0) continue; /* a room gave way: it was abandoned */
         whole++;
-        assert_int_equal(step_rewrite(world.store, world.now), 0);
+        assert_true(tick() != 0);
         assert_true(world.store->rewrite.fd < 0);
         check_crash();
     }
@@ -3195,7 +3272,7 @@ static void rooms_that_come_and_go_do_not_stop_a_rewrite(void **state)
     join("guest", "Bob");
     store_rewrite(world.store, world.now);
     for (; world.store->rewrite.fd >= 0 && steps < 100; steps++) {
-        (void)store_tick(world.store, world.now);
+        (void)tick();
         store_leave(who("guest", "Bob"), world.now);
         assert_int_equal(try_join("other", "Bob", &other), STORE_OK); /* in the place of the other */
         store_leave(other, world.now);

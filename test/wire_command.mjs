@@ -43,8 +43,8 @@ const refused = [
         .map((value) => ['-o', `${name}=${value}`])),
     ...['', 'x', '-1d', '1w', 'd', '1dd', '1.5d', '99999999999999999999d',
         '1d1h'].map((value) => ['-o', `hold=${value}`]),
-    ...['', 'never', 'Second', 'always', 'exit', '1'].map((value) => ['-o', `sync=${value}`]),
-    ...['', '127.0.0.1', 'x'].map((value) => ['-o', `proxy=${value}`]),
+    ...['', 'never', 'Second', 'alway', '1'].map((value) => ['-o', `sync=${value}`]),
+    ...['', '127.0.0', 'localhost', 'x'].map((value) => ['-o', `proxy=${value}`]),
     ['-o', 'host='], ['-o', 'connections=100000000'], ['-o', 'rooms=1000000000,history=1g'],
     ['-f', ''], ['-f', '/nowhere/at/all/snug.data'], ['-f', '/dev/null/snug.data'], ['-f', '/'], ['-f', '.'],
     ['-f', 'a'.repeat(5000)]
