@@ -288,11 +288,12 @@ test('a file that has grown to twice what is held is written anew by itself', as
     const server = await start(t, { options: ['history=8k'] });
     const ann = await join(server, 'tea', 'Ann');
     let most = 0;
-    for (let i = 0; i < 400; i++) {
+    for (let i = 0; i < 400; i++) { // it goes on growing while the disk is slow with the new one
         await say(ann, `${i}`.padEnd(4000, '.'));
         most = Math.max(most, fs.statSync(server.file).size);
     }
-    assert.ok(most > 200 * 1024 && most < 400 * 1024, `it grew to ${most} bytes`);
+    assert.ok(most > 200 * 1024, `it grew to ${most} bytes`);
+    await until('the file to be small again', () => fs.statSync(server.file).size <= 256 * 1024 + 4200);
     const held = await messages(ann);
     await server.kill();
     await server.start();
