@@ -1434,7 +1434,7 @@ static void begin_round(struct store *store, struct store_time now)
     if (store->is_renamed) store->round |= SYNC_FOLDER;
     store->rewrite.is_syncing = is_whole(store);
     store->unsynced_ms = -1;
-    if (store->lost == 0) store->round_mark = store->written;
+    store->round_mark = store->lost == 0 ? store->written : store->synced_mark; /* of a lost file nothing lasts */
     for (; link != 0 && store->lost == 0; link = store->rooms[link - 1].next_unshown) {
         store->rooms[link - 1].asked = store->rooms[link - 1].ring.head;
     }
@@ -1454,7 +1454,7 @@ static int64_t round_ms(const struct store *store)
 
 void store_synced(struct store *store, struct store_time now)
 {
-    int errors[SYNC_TARGETS];
+    int errors[SYNC_TARGETS], i;
     ssize_t count;
 
     do count = disk.read(store->syncer.answer_fd, errors, sizeof errors);
@@ -1463,7 +1463,7 @@ void store_synced(struct store *store, struct store_time now)
     if (count != (ssize_t)sizeof errors) { /* it was killed */
         tell(store, "the process for fsync has ended: everyone waits while the disk works.");
         stop_syncer(store);
-        if (store->round != 0) sync_targets(store, store->round, errors);
+        for (i = 0; i < SYNC_TARGETS; i++) errors[i] = store->round >> i & 1 ? EIO : 0; /* nobody knows: see lose_file */
     }
     if (store->round != 0) end_round(store, errors, now);
 }
@@ -3143,7 +3143,7 @@ static int read_file(struct store *store, struct store_time now, char *reason)
         (void)fchmod(store->fd, 0600); /* it was 0600 when it was made; who may not change it can't be helped */
         mend(store, &load, now);
         move_numbers(store, now);
-        if (load.offset == 0 && store->options.sync != STORE_SYNC_EXIT) store->is_renamed = 1; /* it may be new */
+        store->is_renamed = store->options.sync != STORE_SYNC_EXIT; /* it may be new, or a rewrite was cut short */
         settle(store, now);
     }
     free(load.window);

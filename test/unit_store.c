@@ -3051,7 +3051,7 @@ static void the_moved_numbers_are_synced_before_the_start_is_over(void **state)
     kill_store();
     fault.syncs = 0;
     start();
-    assert_int_equal(fault.syncs, 1);
+    assert_int_equal(fault.syncs, 2); /* the file, and its folder: a kill may have come between rename and fsync */
     assert_int_equal(world.store->unsynced_ms, -1);
     fault.syncs = 0;
     stop();
@@ -3305,6 +3305,64 @@ static void a_room_that_gives_way_in_the_middle_of_a_rewrite_is_gone(void **stat
     assert_null(find_room("a"));
     later(MINUTE);
     assert_false(world.store->behind);
+    check_crash();
+}
+
+static void a_lost_file_s_messages_wait_for_the_new_one_s_name(void **state)
+{
+    struct store_member *ann;
+    uint64_t mark;
+
+    (void)state;
+    stop();
+    world.options.sync = STORE_SYNC_ALWAYS;
+    start();
+    ann = join("tea", "Ann");
+    later(SECOND);
+    syncer.is_slow = 1;
+    say(ann, "hi");
+    mark = store_mark(world.store);
+    (void)tick();
+    break_disk(CALL_FSYNC, EIO, 1);
+    assert_int_equal(answer_sync(), SYNC_FILE);
+    assert_int_equal(try_join("tea", "Bob", &ann), STORE_FULL);
+    later(LOST_MS);
+    (void)tick();
+    assert_int_equal(answer_sync(), SYNC_NEW);
+    assert_true(world.store->rewrite.fd < 0); /* it is renamed, */
+    assert_false(store_lasts(world.store, mark)); /* but a power cut could still bring the old one back */
+    assert_int_equal(find_room("tea")->ring.shown, find_room("tea")->ring.tail);
+    (void)tick();
+    assert_int_equal(answer_sync(), SYNC_FOLDER);
+    assert_true(store_lasts(world.store, mark));
+    assert_int_equal(find_room("tea")->ring.shown, find_room("tea")->ring.head);
+}
+
+static void a_round_that_the_child_did_not_answer_counts_as_failed(void **state)
+{
+    struct store_member *ann;
+    uint64_t mark;
+
+    (void)state;
+    stop();
+    world.options.sync = STORE_SYNC_ALWAYS;
+    start();
+    ann = join("tea", "Ann");
+    later(SECOND);
+    syncer.is_slow = 1;
+    say(ann, "hi");
+    mark = store_mark(world.store);
+    (void)tick();
+    kill_child(); /* its fsync may have failed, and then the next one succeeds */
+    store_synced(world.store, world.now);
+    assert_int_equal(store_sync_fd(world.store), -1);
+    assert_false(store_lasts(world.store, mark));
+    assert_non_null(strstr(world.told, "process for fsync has ended"));
+    later(LOST_MS);
+    assert_true(store_lasts(world.store, mark));
+    say(ann, "this goes on");
+    (void)tick();
+    assert_true(store_lasts(world.store, store_mark(world.store)));
     check_crash();
 }
 
@@ -3839,6 +3897,10 @@ int main(void)
         {"a room that gives way in the middle of a rewrite is gone",
          a_room_that_gives_way_in_the_middle_of_a_rewrite_is_gone, begin, end, NULL},
         {"the longest records fit", the_longest_records_fit, begin, end, NULL},
+        {"a lost file's messages wait for the new one's name", a_lost_file_s_messages_wait_for_the_new_one_s_name,
+         begin, end, NULL},
+        {"a round that the child did not answer counts as failed",
+         a_round_that_the_child_did_not_answer_counts_as_failed, begin, end, NULL},
         {"a file that cannot be synced is written anew", a_file_that_cannot_be_synced_is_written_anew, begin, end,
          NULL},
         {"the file is written anew when it has grown to twice what is held",
