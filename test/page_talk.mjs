@@ -31,6 +31,16 @@ test('two people in a room see each other\'s messages, with name and time', asyn
   await complainsOfNothing(bob);
 });
 
+test('line and paragraph separators in a text are text, and nobody loses the room by them', async t => {
+  const ann = await comes(t, 'lines', 'Ann');
+  const bob = await comes(t, 'lines', 'Bob');
+  for (const text of ['a\u2028b', 'c\u2029event: gap', 'd\u2028id: 7\u2028retry: 9', 'the end'])
+    await ann.say(text);
+  await saying(bob.page, 'the end').waitFor();
+  assert.deepEqual(await log(bob.page).locator('article').count(), 4);
+  await complainsOfNothing(bob);
+});
+
 test('messages of one person in a row stand under one name', async t => {
   const ann = await comes(t, 'rows', 'Ann');
   const bob = await comes(t, 'rows', 'Bob');
