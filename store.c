@@ -1365,7 +1365,8 @@ static void show_asked(struct store *store)
     }
 }
 
-/* After a failed fsync nobody knows what the disk has of the file (a second one may well succeed): it is written anew. */
+/* After a failed fsync nobody knows what the disk has of the file (a second one may well succeed): it is written
+ * anew. */
 static void lose_file(struct store *store, int error, struct store_time now)
 {
     tell(store, "%s could not be synced (%s): it counts as lost and is written anew.", store->path, strerror(error));
@@ -1463,7 +1464,7 @@ void store_synced(struct store *store, struct store_time now)
     if (count != (ssize_t)sizeof errors) { /* it was killed */
         tell(store, "the process for fsync has ended: everyone waits while the disk works.");
         stop_syncer(store);
-        for (i = 0; i < SYNC_TARGETS; i++) errors[i] = store->round >> i & 1 ? EIO : 0; /* nobody knows: see lose_file */
+        for (i = 0; i < SYNC_TARGETS; i++) errors[i] = store->round >> i & 1 ? EIO : 0; /* see lose_file */
     }
     if (store->round != 0) end_round(store, errors, now);
 }
