@@ -98,7 +98,13 @@ struct link {
 /* How far the content of a request is decoded (RFC 9112, 7.1); named for what is awaited. */
 enum chunk_state {
     CHUNK_SIZE,
-    CHUNK_EXTENSION,
+    EXTENSION_NAME,  /* its first byte */
+    EXTENSION_NAMED, /* its rest, or what ends it */
+    EXTENSION_VALUE,
+    EXTENSION_VALUED,
+    EXTENSION_QUOTED,
+    EXTENSION_ESCAPED,
+    EXTENSION_END,   /* behind quotes */
     CHUNK_SIZE_LF,
     CHUNK_DATA,
     CHUNK_DATA_CR,
@@ -623,16 +629,22 @@ static enum http_method method_of(struct http_bytes name)
 /* uri-host [":" port], not empty (RFC 9110, 7.2); there is no NUL in it. */
 static int is_authority(struct http_bytes authority)
 {
+    char literal[INET6_ADDRSTRLEN];
+    struct in6_addr six;
     size_t i = 0;
 
     if (authority.length > 0 && authority.at[0] == '[') {
         for (i = 1; i < authority.length && authority.at[i] != ']'; i++) {
             if (hex_value(authority.at[i]) < 0 && authority.at[i] != ':' && authority.at[i] != '.') return 0;
         }
-        if (i < 3 || i++ == authority.length) return 0;
+        if (i < 3 || i == authority.length || i > sizeof literal) return 0;
+        memcpy(literal, authority.at + 1, i - 1);
+        literal[i - 1] = '\0';
+        if (inet_pton(AF_INET6, literal, &six) != 1) return 0;
+        i++;
     } else {
         for (; i < authority.length && authority.at[i] != ':'; i++) {
-            if (!is_alnum(authority.at[i]) && strchr("-._~!$&'()*+,;=%", authority.at[i]) == NULL) return 0;
+            if (!is_alnum(authority.at[i]) && strchr("-._~%", authority.at[i]) == NULL) return 0;
         }
     }
     if (i == 0) return 0;
@@ -652,14 +664,14 @@ static int parse_target(struct http_request *request, struct http_bytes target)
     if (request->method == HTTP_OTHER && target.at[0] != '/') return 0; /* who knows; it is not taken */
     if (request->method == HTTP_CONNECT) {
         request->path = target;
-        return is_authority(target) ? 0 : 400;
+        if (!is_authority(target) || memchr(target.at, ':', target.length) == NULL) return 400;
+        return is_digit(target.at[target.length - 1]) ? 0 : 400;
     }
     if (http_equals(target, "*")) {
         request->path = target;
         return request->method == HTTP_OPTIONS ? 0 : 400;
     }
     if (http_begins_folded(target, "http://")) scheme = 7;
-    if (http_begins_folded(target, "https://")) scheme = 8;
     if (scheme > 0) {
         request->authority.at = target.at + scheme;
         for (i = scheme; i < target.length && target.at[i] != '/' && target.at[i] != '?'; i++) continue;
@@ -822,7 +834,34 @@ static int decode_size_byte(struct buffer *in, unsigned char byte, size_t conten
         return in->chunk_left > HTTP_CONTENT_MAX - content_length ? 413 : 0;
     }
     if (in->chunk_digits == 0 || (byte != ';' && byte != '\r')) return 400;
-    in->chunk_state = byte == ';' ? CHUNK_EXTENSION : CHUNK_SIZE_LF;
+    in->chunk_state = byte == ';' ? EXTENSION_NAME : CHUNK_SIZE_LF;
+    return 0;
+}
+
+/* One byte of a chunk's extensions (RFC 9112, 7.1.1), which are passed over. Blanks around their parts are refused. */
+static int decode_extension_byte(struct buffer *in, unsigned char byte)
+{
+    enum chunk_state state = in->chunk_state, next;
+
+    if (++in->extension > EXTENSION_MAX) return 400;
+    if (state == EXTENSION_QUOTED || state == EXTENSION_ESCAPED) {
+        next = EXTENSION_QUOTED;
+        if (state == EXTENSION_QUOTED && byte == '"') next = EXTENSION_END;
+        if (state == EXTENSION_QUOTED && byte == '\\') next = EXTENSION_ESCAPED;
+        in->chunk_state = next;
+        return is_value_byte(byte) ? 0 : 400;
+    }
+    if (is_token_byte(byte) && state != EXTENSION_END) {
+        if (state == EXTENSION_NAME) in->chunk_state = EXTENSION_NAMED;
+        if (state == EXTENSION_VALUE) in->chunk_state = EXTENSION_VALUED;
+        return 0;
+    }
+    if (state == EXTENSION_NAME || (state == EXTENSION_VALUE && byte != '"')) return 400;
+    if (state == EXTENSION_VALUE) in->chunk_state = EXTENSION_QUOTED;
+    else if (byte == '=' && state == EXTENSION_NAMED) in->chunk_state = EXTENSION_VALUE;
+    else if (byte == ';') in->chunk_state = EXTENSION_NAME;
+    else if (byte == '\r') in->chunk_state = CHUNK_SIZE_LF;
+    else return 400;
     return 0;
 }
 
@@ -830,12 +869,9 @@ static int decode_size_byte(struct buffer *in, unsigned char byte, size_t conten
 static int decode_chunk_byte(struct buffer *in, unsigned char byte, size_t content_length)
 {
     if (in->chunk_state >= TRAILER_LINE && ++in->trailer > HTTP_HEAD_MAX) return 431;
+    if (in->chunk_state >= EXTENSION_NAME && in->chunk_state <= EXTENSION_END) return decode_extension_byte(in, byte);
     switch (in->chunk_state) {
     case CHUNK_SIZE: return decode_size_byte(in, byte, content_length);
-    case CHUNK_EXTENSION:
-        if (++in->extension > EXTENSION_MAX || (byte != '\r' && !is_value_byte(byte))) return 400;
-        if (byte == '\r') in->chunk_state = CHUNK_SIZE_LF;
-        return 0;
     case CHUNK_SIZE_LF: in->chunk_state = in->chunk_left > 0 ? CHUNK_DATA : TRAILER_LINE; break;
     case CHUNK_DATA_CR:
         in->chunk_state = CHUNK_DATA_LF;
