@@ -2047,11 +2047,36 @@ static void fan_out(struct http_server *server)
 
 /* ---- accepting ---- */
 
-/* The connection longest idle makes room for another. */
+static int has_input(const struct http_connection *connection)
+{
+    unsigned char byte;
+    ssize_t count;
+
+    do count = net.recv(connection->fd, &byte, 1, MSG_PEEK);
+    while (count < 0 && errno == EINTR);
+    return count > 0;
+}
+
+/* The connection longest idle, of a proxy if IS_PROXY. One whose request has come since poll() is not idle. */
+static struct http_connection *longest_idle(struct http_server *server, int is_proxy)
+{
+    struct link *link;
+
+    for (link = server->idle.next; link != &server->idle; link = link->next) {
+        if (turn_of(link)->is_proxy == is_proxy && !has_input(turn_of(link))) return turn_of(link);
+    }
+    return NULL;
+}
+
+/* The connection longest idle makes room for another; that of a proxy if there is no other: the proxy may be sending a
+ * request on it just now, and would answer that with 502. */
 static int make_room(struct http_server *server)
 {
-    if (!is_linked(&server->idle)) return 0;
-    close_connection(turn_of(server->idle.next));
+    struct http_connection *connection = longest_idle(server, 0);
+
+    if (connection == NULL) connection = longest_idle(server, 1);
+    if (connection == NULL) return 0;
+    close_connection(connection);
     return 1;
 }
 

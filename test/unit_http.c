@@ -14,6 +14,11 @@
 #define ENDLESS SIZE_MAX
 #define HOST "Host: a\r\n"
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
+#define PROXY "192.0.2.99"        /* these three are proxies in every test */
+#define PROXY_SIX "2001:db8::99"
+#define PROXY_HERE "127.0.0.99"
+#define FOR(addresses) "X-Forwarded-For: " addresses "\r\n"
+#define GET_FOR(target, addresses) "GET " target " HTTP/1.1\r\n" HOST FOR(addresses) "\r\n"
 #define DATE "Date: Fri, 15 Jul 2022 12:00:00 GMT\r\n"
 #define GET(target) "GET " target " HTTP/1.1\r\n" HOST "\r\n"
 #define POST(fields, content) "POST /echo HTTP/1.1\r\n" HOST FORM fields "\r\n" content
@@ -42,6 +47,7 @@ static struct {
     int poll_errors, poll_errno;
     int accept_errors[16], accept_error_count, accepts;
     int fcntl_fails, watch_fd, is_watch_ready;
+    const struct caller *late; /* what it says comes between poll() and accept() */
 } world;
 
 static struct caller *caller_of(int fd)
@@ -62,7 +68,7 @@ static short state_of_fd(const struct pollfd *entry)
         return (short)(is_ready ? entry->events & POLLIN : 0);
     }
     caller = caller_of(entry->fd);
-    if (caller->said_at < caller->said_length || caller->has_ended) found = POLLIN;
+    if (caller != world.late && (caller->said_at < caller->said_length || caller->has_ended)) found = POLLIN;
     if (caller->room > 0) found |= POLLOUT;
     found = (short)(found & entry->events);
     if (caller->is_gone) found |= POLLERR | POLLHUP;
@@ -109,6 +115,7 @@ static int paper_accept(int fd, struct sockaddr *address, socklen_t *length)
 
     (void)fd;
     world.accepts++;
+    world.late = NULL;
     if (world.accept_error_count > 0) {
         errno = world.accept_errors[0];
         memmove(world.accept_errors, world.accept_errors + 1, sizeof world.accept_errors - sizeof(int));
@@ -313,7 +320,7 @@ struct cursor {
     size_t unit, units, unit_length, last_unit; /* a pulled answer's; at LAST_UNIT it breaks off */
     size_t offered;      /* length of the span that was offered last */
     int64_t deadline_ms;
-    int pulls_later;
+    enum { ANSWER_LATER, PULL_LATER, DROP_LATER } later;
 };
 
 static struct {
@@ -374,7 +381,7 @@ static void app_hold(struct http_request *request)
 
     cursor->channel = number_in(request->query, 0, 0);
     cursor->deadline_ms = world.server->now.mono_ms + (int64_t)number_in(request->query, 1, 30000);
-    cursor->pulls_later = (int)number_in(request->query, 2, 0);
+    cursor->later = (int)number_in(request->query, 2, ANSWER_LATER);
     http_hold(request->connection, http_channel(world.server, cursor->channel), cursor->deadline_ms);
 }
 
@@ -414,6 +421,18 @@ static void app_echo(struct http_request *request)
     http_reply(request->connection, &answer);
 }
 
+/* Answers with how often the client has asked this, and LOCAL if it is on this machine. */
+static void app_count(struct http_request *request)
+{
+    struct http_answer answer = {200, "text/plain", NULL, NULL, 0, 0};
+    char body[32];
+
+    answer.length = (size_t)sprintf(body, "%d%s", ++*(unsigned char *)http_peer(request->connection),
+                                    http_is_loopback(request->connection) ? " LOCAL" : "");
+    answer.body = body;
+    http_reply(request->connection, &answer);
+}
+
 static void app_handle(void *context, struct http_request *request)
 {
     struct http_answer none = {204, NULL, NULL, NULL, 0, 0};
@@ -422,12 +441,17 @@ static void app_handle(void *context, struct http_request *request)
     struct http_answer same = {304, NULL, "ETag: \"x\"\r\n", "not sent", 8, 0};
 
     assert_ptr_equal(context, &app);
-    if (http_equals(request->path, "/stream")) {
+    if (!http_may_wait(request->connection) &&
+        (http_equals(request->path, "/stream") || http_equals(request->path, "/hold"))) {
+        http_refuse(request->connection, 503, NULL, "Too many.");
+    } else if (http_equals(request->path, "/stream")) {
         app_stream(request);
     } else if (http_equals(request->path, "/hold")) {
         app_hold(request);
     } else if (http_equals(request->path, "/pull")) {
         app_pull(request);
+    } else if (http_equals(request->path, "/count")) {
+        app_count(request);
     } else if (http_equals(request->path, "/page")) {
         http_reply(request->connection, &page);
     } else if (http_equals(request->path, "/big")) {
@@ -511,7 +535,12 @@ static void app_resume(void *context, struct http_connection *connection, int is
         http_hold(connection, http_channel(world.server, cursor->channel), cursor->deadline_ms);
         return;
     }
-    if (cursor->pulls_later) {
+    if (cursor->later == DROP_LATER) {
+        cursor->is_active = 0;
+        http_drop(connection);
+        return;
+    }
+    if (cursor->later == PULL_LATER) {
         cursor->kind = PULL;
         cursor->unit = 0;
         cursor->units = 2;
@@ -646,18 +675,41 @@ static size_t check_counts(void)
     return polled;
 }
 
+/* The connections that count for PEER: its own, and what streams or is held for it by way of a proxy. */
+static size_t count_of(const struct peer *peer)
+{
+    struct http_server *server = world.server;
+    size_t i, count = 0;
+
+    for (i = 0; i < server->slots; i++) {
+        const struct http_connection *connection = (void *)(server->connections + i * server->connection_size);
+        if (connection->state == FREE || connection->state == CLOSING) continue;
+        count += connection->peer == peer;
+        if (connection->state != HELD && connection->state != STREAMING) continue;
+        count += connection->client == peer && connection->peer != peer;
+    }
+    return count;
+}
+
 static void check_peers(void)
 {
     struct http_server *server = world.server;
-    size_t i, sum = 0;
+    size_t i, sum = 0, counted = 0;
 
+    for (i = 0; i < server->slots; i++) {
+        const struct http_connection *connection = (void *)(server->connections + i * server->connection_size);
+        if (connection->state == FREE || connection->state == CLOSING) continue;
+        assert_true(connection->is_proxy || connection->client == connection->peer);
+        counted += connection->state == HELD || connection->state == STREAMING ? connection->client != connection->peer : 0;
+    }
     for (i = 0; i < server->peers_used; i++) {
         const struct peer *peer = peer_at(server, i);
         sum += peer->connections;
+        if (peer->connections > 0) assert_int_equal(peer->connections, count_of(peer));
         if (i > 0 || peer->connections > 0) assert_int_equal(is_linked(&peer->quiet), peer->connections == 0);
         if (is_linked(&peer->quiet)) assert_true(is_on(&server->quiet_peers, &peer->quiet));
     }
-    assert_int_equal(sum, server->open);
+    assert_int_equal(sum, server->open + counted); /* so those without any have none */
 }
 
 static void check_world(void)
@@ -731,9 +783,17 @@ static void turns(int times)
     while (times-- > 0) turn();
 }
 
+/* ADDRESS as http.c keeps it. */
+static void bytes_of_address(const char *address, unsigned char bytes[HTTP_ADDRESS_SIZE])
+{
+    memcpy(bytes, "\0\0\0\0\0\0\0\0\0\0\xFF\xFF", 12);
+    if (inet_pton(AF_INET, address, bytes + 12) != 1) assert_int_equal(inet_pton(AF_INET6, address, bytes), 1);
+}
+
 /* Opens a server with so many connections, and so many from one address. */
 static void open_server(size_t connections, size_t peer)
 {
+    static unsigned char proxies[3][HTTP_ADDRESS_SIZE];
     struct http_options options;
     struct http_app calls = {NULL, app_check, app_handle, app_next, app_took, app_resume, app_gone, app_forgettable};
     char reason[HTTP_REASON_SIZE];
@@ -756,6 +816,11 @@ static void open_server(size_t connections, size_t peer)
     options.address = "127.0.0.1";
     options.connections = connections;
     options.peer = peer;
+    bytes_of_address(PROXY, proxies[0]);
+    bytes_of_address(PROXY_SIX, proxies[1]);
+    bytes_of_address(PROXY_HERE, proxies[2]);
+    options.proxies = (const unsigned char (*)[HTTP_ADDRESS_SIZE])proxies;
+    options.proxy_count = 3;
     options.channels = CHANNELS;
     options.cursor_size = sizeof(struct cursor);
     options.peer_size = 32;
@@ -2873,6 +2938,68 @@ static void test_longest_idle_makes_room(void **state)
     close_server();
 }
 
+static void test_a_request_on_its_way_keeps_its_connection(void **state)
+{
+    struct caller *ann, *bob, *eve, *joe;
+
+    (void)state;
+    open_server(2, 0);
+    ann = dial("192.0.2.1");
+    assert_int_equal(ask(ann, GET("/")), 200);
+    later(1);
+    bob = dial("192.0.2.2");
+    assert_int_equal(ask(bob, GET("/")), 200);
+    later(1);
+    say(ann, GET("/"));
+    world.late = ann;
+    eve = dial("192.0.2.3");
+    settle();
+    assert_int_equal(status_for(ann), 200); /* she is idle longest, but has asked */
+    assert_false(bob->is_open);
+    assert_int_equal(ask(eve, GET("/")), 200);
+    ann->has_ended = eve->has_ended = 1;
+    settle();
+    ann = dial("192.0.2.1");
+    assert_int_equal(ask(ann, GET("/")), 200);
+    eve = dial("192.0.2.3");
+    assert_int_equal(ask(eve, GET("/hold?0")), 0);
+    say(ann, GET("/"));
+    world.late = ann;
+    joe = dial("192.0.2.4");
+    settle();
+    assert_int_equal(status_for(ann), 200);
+    assert_int_equal(status_for(joe), 503); /* nobody else was idle */
+    world.late = ann;
+    ann->has_ended = 1;
+    joe = dial("192.0.2.5");
+    assert_int_equal(ask(joe, GET("/")), 200); /* who has gone makes room */
+    close_server();
+}
+
+/* A proxy may be sending a request on any connection it keeps. */
+static void test_others_make_room_before_a_proxy(void **state)
+{
+    struct caller *proxy, *ann, *bob;
+
+    (void)state;
+    open_server(2, 0);
+    proxy = dial(PROXY);
+    assert_int_equal(ask(proxy, GET_FOR("/", "198.51.100.1")), 200);
+    later(1);
+    ann = dial("192.0.2.1");
+    assert_int_equal(ask(ann, GET("/")), 200);
+    later(1);
+    bob = dial(PROXY);
+    assert_int_equal(ask(bob, GET("/")), 200);
+    assert_false(ann->is_open);
+    assert_true(proxy->is_open);
+    ann = dial("192.0.2.1");
+    assert_int_equal(ask(ann, GET("/")), 200);
+    assert_false(proxy->is_open); /* there was no other */
+    assert_true(bob->is_open);
+    close_server();
+}
+
 static void test_full_of_busy_ones(void **state)
 {
     struct caller *callers[4], *late[20];
@@ -2976,6 +3103,432 @@ static void test_addresses_are_remembered_and_forgotten(void **state)
         ann->has_ended = 1;
         turn();
     }
+    close_server();
+}
+
+/* ---- proxies ---- */
+
+static void test_addresses(void **state)
+{
+    static const struct {
+        const char *text, *address; /* NULL: none */
+    } rows[] = {
+        {"192.0.2.1", "192.0.2.1"},
+        {"255.255.255.255", "255.255.255.255"},
+        {"0.0.0.0", "0.0.0.0"},
+        {"192.0.2.1:1", "192.0.2.1"},
+        {"192.0.2.1:65535", "192.0.2.1"},
+        {"::", "::"},
+        {"::1", "::1"},
+        {"2001:db8::a", "2001:db8::a"},
+        {"2001:DB8::A", "2001:db8::a"},
+        {"2001:0db8:0000:0000:0000:0000:0000:000a", "2001:db8::a"},
+        {"1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"},
+        {"[2001:db8::a]", "2001:db8::a"},
+        {"[2001:db8::a]:443", "2001:db8::a"},
+        {"::ffff:192.0.2.1", "192.0.2.1"},
+        {"::FFFF:c000:0201", "192.0.2.1"},
+        {"[::ffff:192.0.2.1]:8080", "192.0.2.1"},
+        {"0000:0000:0000:0000:0000:ffff:255.255.255.255", "255.255.255.255"}, /* the longest */
+        {"0000:0000:0000:0000:0000:ffff:255.255.255.2555", NULL},
+        {"[0000:0000:0000:0000:0000:ffff:255.255.255.255]:65535", "255.255.255.255"},
+        {"", NULL},
+        {" ", NULL},
+        {":", NULL},
+        {":80", NULL},
+        {"[", NULL},
+        {"[]", NULL},
+        {"[]:80", NULL},
+        {"[[::1]]", NULL},
+        {"1", NULL},
+        {"unknown", NULL},
+        {"_hidden", NULL},
+        {"localhost", NULL},
+        {"localhost:80", NULL},
+        {"unix:", NULL},
+        {"192.0.2", NULL},
+        {"192.0.2.", NULL},
+        {"192.0.2.256", NULL},
+        {"192.0.2.1.5", NULL},
+        {"192.0.2.-1", NULL},
+        {"0x7f.0.0.1", NULL},
+        {"192.0.2.1 ", NULL},
+        {" 192.0.2.1", NULL},
+        {"192.0.2.1/24", NULL},
+        {"192.0.2.1,192.0.2.2", NULL},
+        {"\"192.0.2.1\"", NULL},
+        {":::", NULL},
+        {"::1::", NULL},
+        {"1:2:3:4:5:6:7", NULL},
+        {"1:2:3:4:5:6:7:8:9", NULL},
+        {"2001:db8::g", NULL},
+        {"fe80::1%eth0", NULL},
+        {"11111111111111111111111111111111111111111111111111111111111111111111111111111111", NULL},
+    };
+    unsigned char address[HTTP_ADDRESS_SIZE], wanted[HTTP_ADDRESS_SIZE];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int result = http_address(guarded(rows[i].text), address);
+        if (result != (rows[i].address != NULL ? 0 : -1)) fail_msg("%s", rows[i].text);
+        if (rows[i].address == NULL) continue;
+        bytes_of_address(rows[i].address, wanted);
+        if (memcmp(address, wanted, sizeof wanted) != 0) fail_msg("%s is not %s", rows[i].text, rows[i].address);
+    }
+}
+
+static void test_client_of_a_proxy(void **state)
+{
+    static const struct {
+        const char *from, *fields, *client;
+        int is_local;
+    } rows[] = {
+        {PROXY, FOR("198.51.100.1"), "198.51.100.1", 0},
+        {PROXY_SIX, FOR("198.51.100.1"), "198.51.100.1", 0},
+        {"::ffff:" PROXY, FOR("198.51.100.1"), "198.51.100.1", 0}, /* a listener for both sees it so */
+        {PROXY, "x-FORWARDED-for:198.51.100.1\r\n", "198.51.100.1", 0},
+        {PROXY, FOR("2001:db8::7"), "2001:db8::7", 0},
+        {PROXY, FOR("[2001:db8::7]:50000"), "2001:db8::7", 0},
+        {PROXY, FOR("198.51.100.1:50000"), "198.51.100.1", 0},
+        {PROXY, FOR("::ffff:198.51.100.1"), "198.51.100.1", 0},
+        /* the last is the proxy's own, what stands before it anybody's */
+        {PROXY, FOR("198.51.100.1, 198.51.100.2"), "198.51.100.2", 0},
+        {PROXY, FOR("127.0.0.1, 198.51.100.2"), "198.51.100.2", 0},
+        {PROXY, FOR("198.51.100.1,198.51.100.2,198.51.100.3"), "198.51.100.3", 0},
+        {PROXY, FOR("rubbish, \t 198.51.100.2 \t "), "198.51.100.2", 0},
+        {PROXY, FOR(",,,198.51.100.2"), "198.51.100.2", 0},
+        {PROXY, FOR("198.51.100.1") FOR("198.51.100.2"), "198.51.100.2", 0},
+        {PROXY, FOR("198.51.100.1, 198.51.100.2") "Accept: */*\r\n" FOR("198.51.100.3, 198.51.100.4"), "198.51.100.4", 0},
+        {PROXY, FOR("") FOR("198.51.100.1"), "198.51.100.1", 0},
+        /* without one that can be read it is the proxy's own */
+        {PROXY, "", PROXY, 0},
+        {PROXY, FOR(""), PROXY, 0},
+        {PROXY, FOR("unknown"), PROXY, 0},
+        {PROXY, FOR("198.51.100.1, unknown"), PROXY, 0},
+        {PROXY, FOR("198.51.100.1,"), PROXY, 0},
+        {PROXY, FOR("198.51.100.1 , "), PROXY, 0},
+        {PROXY, FOR("198.51.100.1") FOR(""), PROXY, 0},
+        {PROXY, FOR("198.51.100.1;198.51.100.2"), PROXY, 0},
+        {PROXY, "X-Forwarded-Fo: 198.51.100.1\r\nX-Forwarded-Fort: 198.51.100.1\r\nX-Real-IP: 198.51.100.1\r\n", PROXY, 0},
+        /* this machine is the client's, not the proxy's */
+        {PROXY, FOR("127.0.0.1"), "127.0.0.1", 1},
+        {PROXY, FOR("198.51.100.1, ::1"), "::1", 1},
+        {PROXY_HERE, "", PROXY_HERE, 1},
+        {PROXY_HERE, FOR("unknown"), PROXY_HERE, 1},
+        {PROXY_HERE, FOR("127.3.2.1"), "127.3.2.1", 1},
+        {PROXY_HERE, FOR("198.51.100.1"), "198.51.100.1", 0},
+        {PROXY_HERE, FOR("127.0.0.1, 2001:db8::1"), "2001:db8::1", 0},
+        /* a stranger may say what he likes */
+        {"192.0.2.1", FOR("198.51.100.1"), "192.0.2.1", 0},
+        {"192.0.2.1", FOR("127.0.0.1"), "192.0.2.1", 0},
+        {"192.0.2.1", FOR(PROXY), "192.0.2.1", 0},
+        {"192.0.2.98", FOR("127.0.0.1"), "192.0.2.98", 0},
+        {"::192.0.2.99", FOR("127.0.0.1"), "::192.0.2.99", 0},
+        {"127.0.0.1", FOR("198.51.100.1"), "127.0.0.1", 1},
+        {"::1", FOR("198.51.100.1"), "::1", 1},
+    };
+    char request[512];
+    size_t i;
+
+    (void)state;
+    open_server(64, 0);
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        unsigned char wanted[HTTP_ADDRESS_SIZE];
+        const struct http_connection *connection;
+        sprintf(request, "GET / HTTP/1.1\r\n" HOST "%s\r\n", rows[i].fields);
+        assert_int_equal(ask(dial(rows[i].from), request), 200);
+        connection = turn_of(world.server->idle.prev);
+        bytes_of_address(rows[i].client, wanted);
+        if (memcmp(connection->client->address, wanted, sizeof wanted) != 0) fail_msg("%s%s", rows[i].from, rows[i].fields);
+        if (http_is_loopback(connection) != rows[i].is_local) fail_msg("%s%s, local", rows[i].from, rows[i].fields);
+    }
+    close_server();
+}
+
+/* The answer to /count asked by PROXY for FIELDS. */
+static int count_is(struct caller *proxy, const char *fields, const char *wanted)
+{
+    char request[512];
+
+    sprintf(request, "GET /count HTTP/1.1\r\n" HOST "%s\r\n", fields);
+    return ask(proxy, request) == 200 && body_is(wanted);
+}
+
+static void test_each_request_has_its_client(void **state)
+{
+    struct caller *proxy, *other, *ann;
+
+    (void)state;
+    open_server(32, 3);
+    proxy = dial(PROXY);
+    other = dial(PROXY_HERE);
+    assert_true(count_is(proxy, FOR("198.51.100.1"), "1"));
+    assert_true(count_is(proxy, FOR("198.51.100.1"), "2"));
+    assert_true(count_is(proxy, FOR("198.51.100.2"), "1"));
+    assert_true(count_is(proxy, FOR("198.51.100.2, 198.51.100.1"), "3"));
+    assert_true(count_is(proxy, "", "1")); /* its own, not that of the one before */
+    assert_true(count_is(proxy, FOR("::1"), "1 LOCAL"));
+    assert_true(count_is(proxy, "", "2"));
+    assert_true(count_is(other, FOR("198.51.100.1"), "4")); /* whichever way */
+    assert_true(count_is(other, "", "1 LOCAL"));
+    assert_true(count_is(other, FOR("198.51.100.2"), "2"));
+    ann = dial("198.51.100.1");
+    assert_true(count_is(ann, FOR("198.51.100.2"), "5"));
+    say(proxy, "GET /count HTTP/1.1\r\n" HOST FOR("198.51.100.3") "\r\n"
+               "GET /count HTTP/1.1\r\n" HOST "\r\n"
+               "GET /count HTTP/1.1\r\n" HOST FOR("198.51.100.3") "\r\n");
+    settle();
+    assert_true(status_for(proxy) == 200 && body_is("1"));
+    assert_true(status_for(proxy) == 200 && body_is("3"));
+    assert_true(status_for(proxy) == 200 && body_is("2"));
+    close_server();
+}
+
+/* What comes later has the client of its head, even if that was forgotten in between. */
+static void test_client_of_content_that_comes_later(void **state)
+{
+    struct caller *proxy, *other;
+    char fields[64];
+    int i, is_forgotten;
+
+    (void)state;
+    for (is_forgotten = 0; is_forgotten < 2; is_forgotten++) {
+        open_server(32, 3);
+        proxy = dial(PROXY);
+        other = dial(PROXY);
+        assert_true(count_is(proxy, FOR("198.51.100.1"), "1"));
+        say(proxy, "POST /count HTTP/1.1\r\n" HOST FORM FOR("198.51.100.1") "Content-Length: 4\r\n\r\nab");
+        settle();
+        app.is_forgettable = is_forgotten;
+        for (i = 0; i < 2 * PEERS_MIN; i++) {
+            sprintf(fields, FOR("2001:db8::%x"), i);
+            if (is_forgotten) assert_true(count_is(other, fields, "1"));
+        }
+        assert_true(count_is(other, FOR("198.51.100.2"), "1"));
+        say(proxy, "cd");
+        settle();
+        assert_int_equal(status_for(proxy), 200);
+        assert_true(body_is(is_forgotten ? "1" : "2"));
+        close_server();
+    }
+}
+
+static void test_connections_of_a_proxy_are_not_limited(void **state)
+{
+    struct caller *proxy[20];
+    int i, round;
+
+    (void)state;
+    open_server(64, 2);
+    for (round = 0; round < 2; round++) {
+        for (i = 0; i < 20; i++) {
+            if (round == 0) proxy[i] = dial(i % 3 == 0 ? PROXY : i % 3 == 1 ? PROXY_SIX : PROXY_HERE);
+            assert_int_equal(ask(proxy[i], GET_FOR("/", "198.51.100.1")), 200); /* nor do requests that end count */
+        }
+    }
+    for (i = 0; i < 3; i++) assert_int_equal(ask(dial("198.51.100.1"), i < 2 ? GET("/") : ""), i < 2 ? 200 : 503);
+    close_server();
+}
+
+/* A stream or a held request by way of PROXY for CLIENT; its status, 0 while it is held. */
+static int wait_by(const char *proxy, const char *client, const char *target, struct caller **caller)
+{
+    char request[256];
+
+    *caller = dial(proxy);
+    sprintf(request, "GET %s HTTP/1.1\r\n" HOST FOR("%s") "\r\n", target, client);
+    return ask(*caller, request);
+}
+
+static void test_streams_through_a_proxy_count_for_the_client(void **state)
+{
+    struct caller *first, *second, *other;
+
+    (void)state;
+    open_server(64, 2);
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?0", &first), 200);
+    assert_int_equal(wait_by(PROXY_HERE, "198.51.100.1", "/hold?1", &second), 0); /* whichever proxy */
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?0", &other), 503);
+    assert_false(the_answer.closes);
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/hold?0", &other), 503);
+    assert_int_equal(ask(other, GET_FOR("/", "198.51.100.1")), 200); /* asking is not waiting */
+    assert_int_equal(ask(other, GET_FOR("/stream?0", "198.51.100.2")), 200); /* another client may */
+    assert_int_equal(ask(dial("198.51.100.1"), ""), 503); /* his own connections are of the same number */
+    assert_int_equal(ask(dial("198.51.100.2"), GET("/")), 200);
+    assert_int_equal(wait_by(PROXY, "198.51.100.2", "/stream?0", &other), 503);
+    first->has_ended = 1;
+    later(4 * SECOND);
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?0", &first), 200);
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?0", &other), 503);
+    tell(1, "x\n");
+    settle();
+    assert_int_equal(status_for(second), 200);
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?0", &second), 200);
+    close_server();
+}
+
+/* Those whom no limit of an address holds. */
+static void test_who_waits_without_limit(void **state)
+{
+    static const struct {
+        const char *proxy, *client;
+        int is_limited;
+    } rows[] = {
+        {PROXY, "198.51.100.1", 1}, {PROXY_HERE, "198.51.100.1", 1}, {PROXY, "127.0.0.1", 0}, {PROXY, "::1", 0},
+        {PROXY_HERE, "127.0.0.1", 0}, {PROXY_HERE, "", 0}, {PROXY, "", 0}, {PROXY, PROXY, 0}, {PROXY, PROXY_SIX, 1},
+    };
+    struct caller *caller;
+    size_t i, limit;
+    int times;
+
+    (void)state;
+    for (limit = 0; limit < 2; limit++) {
+        for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            open_server(32, limit);
+            for (times = 0; times < 4; times++) {
+                int is_refused = limit > 0 && rows[i].is_limited && times > 0;
+                assert_int_equal(wait_by(rows[i].proxy, rows[i].client, "/stream?0", &caller), is_refused ? 503 : 200);
+            }
+            close_server();
+        }
+    }
+}
+
+/* Ways in which a stream or a held request ends. */
+enum way { HANGS_UP, IS_RESET, WOKEN, EXPIRED, OVER, STALLED, HELD_AGAIN };
+
+static void test_what_ends_counts_no_more(void **state)
+{
+    static const struct {
+        const char *target;
+        enum way way;
+    } rows[] = {
+        {"/stream?0", HANGS_UP},  {"/stream?0", IS_RESET},      {"/stream?0", OVER},          {"/stream?0.400", STALLED},
+        {"/hold?0", HANGS_UP},    {"/hold?0", IS_RESET},        {"/hold?0", WOKEN},           {"/hold?0.2000", EXPIRED},
+        {"/hold?0.2000.1", EXPIRED}, {"/hold?0.30000.1", WOKEN}, {"/hold?0.30000.2", WOKEN}, {"/hold?0.2000.2", EXPIRED},
+        {"/hold?0.9000", HELD_AGAIN},
+    };
+    struct caller *ann, *other;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        open_server(32, 1);
+        ann = dial(PROXY);
+        if (rows[i].way == STALLED) ann->room = 300;
+        other = dial(PROXY);
+        say(ann, "GET ");
+        say(ann, rows[i].target);
+        say(ann, " HTTP/1.1\r\n" HOST FOR("198.51.100.1") "\r\n");
+        settle();
+        app.holds_again[0] = rows[i].way == HELD_AGAIN;
+        assert_int_equal(ask(other, GET_FOR("/stream?1", "198.51.100.1")), 503);
+        if (rows[i].way == HANGS_UP) ann->has_ended = 1;
+        if (rows[i].way == IS_RESET) ann->is_gone = 1;
+        if (rows[i].way == OVER) app.has_ended[0] = 1;
+        if (rows[i].way == WOKEN || rows[i].way == OVER || rows[i].way == HELD_AGAIN) tell(0, "x\n");
+        settle();
+        if (rows[i].way == HELD_AGAIN) assert_int_equal(ask(other, GET_FOR("/stream?1", "198.51.100.1")), 503);
+        later(rows[i].way == STALLED ? STALL_MS + SECOND : rows[i].way == HELD_AGAIN ? 10 * SECOND : 4 * SECOND);
+        if (ask(other, GET_FOR("/stream?1", "198.51.100.1")) != 200) fail_msg("%s, %d", rows[i].target, (int)rows[i].way);
+        close_server();
+    }
+}
+
+/* A pulled answer is no waiting, nor is what HEAD gets. */
+static void test_only_who_waits_counts(void **state)
+{
+    struct caller *ann, *other;
+    int i;
+
+    (void)state;
+    open_server(32, 1);
+    ann = dial(PROXY);
+    ann->room = 5000;
+    say(ann, GET_FOR("/hold?0.30000.1", "198.51.100.1"));
+    settle();
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?1", &other), 503);
+    tell(0, "x\n");
+    settle(); /* now he takes an answer in, slowly */
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/hold?1", &other), 0);
+    other->is_gone = 1;
+    later(4 * SECOND);
+    for (i = 0; i < 3; i++) {
+        other = dial(PROXY);
+        say(other, "HEAD /stream?1 HTTP/1.1\r\n" HOST FOR("198.51.100.1") "\r\n");
+        settle();
+        assert_int_equal(next_answer(other, 1, &the_answer), 200);
+    }
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?1", &other), 200);
+    other = dial(PROXY);
+    say(other, "HEAD /stream?1 HTTP/1.1\r\n" HOST FOR("198.51.100.1") "\r\n");
+    settle();
+    assert_int_equal(next_answer(other, 1, &the_answer), 503);
+    close_server();
+}
+
+static void test_half_requests_of_a_proxy(void **state)
+{
+    struct caller *proxy[6], *ann[6];
+    int i;
+
+    (void)state;
+    open_server(160, 0); /* 12 buffers: 3 for an address, and two are for the one at work */
+    assert_int_equal(world.server->buffer_count, 12);
+    for (i = 0; i < 6; i++) {
+        proxy[i] = dial(PROXY);
+        assert_int_equal(ask(proxy[i], "POST /count HTTP/1.1\r\n" HOST FORM FOR("198.51.100.1") "Content-Length: 2\r\n\r\n"), 0);
+        later(1);
+    }
+    for (i = 0; i < 4; i++) {
+        ann[i] = dial("198.51.100.1");
+        assert_int_equal(ask(ann[i], "GET"), 0);
+        later(1);
+    }
+    assert_int_equal(status_for(ann[0]), 408);
+    for (i = 0; i < 6; i++) assert_int_equal(ask(proxy[i], "ab"), 200);
+    close_server();
+}
+
+static void test_clients_beyond_the_table(void **state)
+{
+    struct caller *proxy, *ann, *bob;
+    char fields[64];
+    const struct peer *kept;
+    int i;
+
+    (void)state;
+    open_server(64, 2);
+    proxy = dial(PROXY);
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?0", &ann), 200);
+    assert_true(count_is(proxy, FOR("198.51.100.1"), "1"));
+    kept = turn_of(world.server->idle.prev)->client;
+    for (i = 0; i < 3 * PEERS_MIN; i++) { /* round and round */
+        sprintf(fields, FOR("2001:db8::%x"), i);
+        assert_true(count_is(proxy, fields, "1"));
+    }
+    assert_true(count_is(proxy, FOR("198.51.100.1"), "2")); /* one who streams is not forgotten */
+    assert_ptr_equal(turn_of(world.server->idle.prev)->client, kept);
+    app.is_forgettable = 0;
+    for (i = 0; i < 3; i++) { /* newcomers share one entry, and its limit */
+        sprintf(fields, "203.0.113.%d", i);
+        assert_int_equal(wait_by(PROXY, fields, "/stream?0", &bob), i < 2 ? 200 : 503);
+    }
+    assert_ptr_equal(turn_of(world.server->idle.prev)->client, peer_at(world.server, 0));
+    assert_int_equal(wait_by(PROXY, "127.0.0.9", "/stream?0", &bob), 200); /* loopback is exempt even so */
+    assert_int_equal(wait_by(PROXY, "198.51.100.1", "/stream?0", &bob), 200); /* who has an entry has his own */
+    assert_int_equal(ask(dial("203.0.113.9"), ""), 503);
+    later(1);
+    for (i = 0; i < (int)world.count; i++) {
+        if (&world.callers[i] != proxy) world.callers[i].has_ended = 1;
+    }
+    later(4 * SECOND);
+    assert_int_equal(peer_at(world.server, 0)->connections, 0);
+    assert_int_equal(wait_by(PROXY, "203.0.113.5", "/stream?0", &bob), 200);
+    app.is_forgettable = 1;
+    assert_true(count_is(proxy, FOR("203.0.113.6"), "1"));
+    assert_ptr_not_equal(turn_of(world.server->idle.prev)->client, peer_at(world.server, 0));
     close_server();
 }
 
@@ -3361,11 +3914,13 @@ static const char *const chance_requests[] = {
     CHUNKED_POST("4\r\nabcd\r\n0\r\n\r\n"), POST("Expect: 100-continue\r\nContent-Length: 4\r\n", "abcd"), GET("/wake?0"), GET("/wake?1"),
     "HEAD /page HTTP/1.1\r\n" HOST "\r\n", WITH("Connection: close\r\n"), "POST /refused HTTP/1.1\r\n" HOST FORM "Content-Length: 2\r\n\r\nxx",
     "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "nonsense\r\n\r\n", "\r\n", "POST / HTTP/1.1\r\n" HOST FORM "Content-Length: 16384\r\n\r\n",
-    GET("/fickle")};
+    GET("/fickle"), GET_FOR("/stream?1", "192.0.2.1"), GET_FOR("/stream?0.10", "192.0.2.1"), GET_FOR("/hold?0.3000", "192.0.2.2"),
+    GET_FOR("/hold?1.2000.1", "192.0.2.1"), GET_FOR("/hold?2.2000.2", "192.0.2.3"), GET_FOR("/hold?2.2000", "::1"), GET_FOR("/count", "192.0.2.4")};
 
 static int read_by_chance; /* readers that were checked */
 
-static const char *const chance_addresses[] = {"127.0.0.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "::1"};
+static const char *const chance_addresses[] = {"127.0.0.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "::1",
+                                               PROXY,       PROXY,       PROXY_HERE};
 
 /* One of the callers that are still there, by chance; a new one where there are too few. */
 static struct caller *any_caller(uint64_t *seed, struct caller **callers, size_t count)
@@ -3374,7 +3929,7 @@ static struct caller *any_caller(uint64_t *seed, struct caller **callers, size_t
 
     if (callers[i] == NULL || (!callers[i]->is_open && world.accepted == world.count)) { /* over, or never was */
         if (world.count == CALLERS) return &world.callers[random_below(seed, CALLERS)];
-        callers[i] = dial(chance_addresses[random_below(seed, 5)]);
+        callers[i] = dial(chance_addresses[random_below(seed, 8)]);
         if (random_below(seed, 3) == 0) callers[i]->room = random_below(seed, 2000);
         if (random_below(seed, 3) == 0) callers[i]->mouthful = 1 + random_below(seed, 3000);
     }
@@ -3550,9 +4105,22 @@ int main(void)
         {"held requests make room when buffers run out", test_held_give_up_their_buffers, NULL, NULL, NULL},
         {"many held requests may end at once", test_many_held_expire_at_once, NULL, NULL, NULL},
         {"the connection longest idle makes room for a new one", test_longest_idle_makes_room, NULL, NULL, NULL},
+        {"a request on its way keeps its connection", test_a_request_on_its_way_keeps_its_connection, NULL, NULL, NULL},
+        {"others make room before a proxy does", test_others_make_room_before_a_proxy, NULL, NULL, NULL},
         {"a newcomer hears 503 when nobody is idle", test_full_of_busy_ones, NULL, NULL, NULL},
         {"an address has its limit, loopback none", test_limit_of_an_address, NULL, NULL, NULL},
         {"addresses are remembered, forgotten, and share what is left", test_addresses_are_remembered_and_forgotten, NULL, NULL, NULL},
+        {"an address is read with its port and its brackets", test_addresses, NULL, NULL, NULL},
+        {"the client of a proxy is the last it names, and only a proxy is believed", test_client_of_a_proxy, NULL, NULL, NULL},
+        {"each request of a proxy's connection has its own client", test_each_request_has_its_client, NULL, NULL, NULL},
+        {"content that comes later is its client's", test_client_of_content_that_comes_later, NULL, NULL, NULL},
+        {"a proxy's own connections have no limit", test_connections_of_a_proxy_are_not_limited, NULL, NULL, NULL},
+        {"streams through a proxy count for the client", test_streams_through_a_proxy_count_for_the_client, NULL, NULL, NULL},
+        {"this machine and the proxy itself wait without limit", test_who_waits_without_limit, NULL, NULL, NULL},
+        {"what ends counts no more, however it ends", test_what_ends_counts_no_more, NULL, NULL, NULL},
+        {"only a client that waits is counted", test_only_who_waits_counts, NULL, NULL, NULL},
+        {"half requests of a proxy are not those of one address", test_half_requests_of_a_proxy, NULL, NULL, NULL},
+        {"clients of a proxy are forgotten like others, and share what is left", test_clients_beyond_the_table, NULL, NULL, NULL},
         {"a failing accept() is no busy loop", test_accept_fails, NULL, NULL, NULL},
         {"a flood of callers starves nobody", test_a_flood_of_callers_starves_nobody, NULL, NULL, NULL},
         {"each state ends at its time", test_deadlines, NULL, NULL, NULL},
