@@ -11,6 +11,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -422,7 +423,7 @@ export async function freePort(host = '127.0.0.1') {
 const endings = new WeakMap();
 
 /* Has END called when the test T is over, what came last first. */
-function atTheEndOf(t, end) {
+export function atTheEndOf(t, end) {
     if (!endings.has(t)) {
         endings.set(t, []);
         t.after(async () => {
@@ -613,6 +614,52 @@ export function residentKiB(server) {
         return Number(/^VmRSS:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'latin1'))[1]);
     } catch {
         return null;
+    }
+}
+
+/* ---- a network of their own ---- */
+
+/* Loopback is exempt from what holds for an address, so some tests run in a network namespace of their own, where
+ * 10.77.0.0/16 is this machine. */
+const INSIDE = process.env.SNUG_SCENARIO;
+const UNSHARE = process.getuid() === 0 ? ['-n'] : ['-r', '-n'];
+const NETWORK = 'ip link set lo up && ip route add local 10.77.0.0/16 dev lo';
+
+/* What declares tests of the file at URL, as test(NAME, BODY) does. They are skipped if WHYNOT says why, or without the
+ * right to make a namespace; in it the file is run again, with the test's name in SNUG_SCENARIO. */
+export function scenariosOf(url, whyNot) {
+    const hasNamespaces = () => spawnSync('unshare', [...UNSHARE, 'sh', '-c', NETWORK]).status === 0;
+    const skip = whyNot ?? (INSIDE !== undefined || hasNamespaces() ? false : 'no network namespace can be made');
+    return (name, body) => {
+        if (INSIDE === undefined)
+            test(name, { skip }, () => runInside(fileURLToPath(url), name));
+        else if (INSIDE === name)
+            setImmediate(() => runHere(body));
+    };
+}
+
+function runInside(file, name) {
+    const env = { ...process.env, SNUG_SCENARIO: name };
+    delete env.NODE_TEST_CONTEXT;
+    const script = `${NETWORK} && exec "$0" "$1"`;
+    const { status, stdout, stderr } = spawnSync('unshare', [...UNSHARE, 'sh', '-c', script, process.execPath, file],
+        { env, encoding: 'utf8', timeout: 60000 });
+    assert.equal(status, 0, `${stdout}${stderr}`);
+}
+
+async function runHere(body) {
+    const ends = [];
+    try {
+        try {
+            await body({ after: (end) => ends.push(end) });
+        } finally {
+            for (const end of ends)
+                await end();
+        }
+        process.exit(0);
+    } catch (error) {
+        console.error(error.stack);
+        process.exit(1);
     }
 }
 

@@ -1,37 +1,9 @@
-/* wire_peers.mjs: what one address may do (the contract, section 5). Loopback is exempt from it all, so each scenario
- * runs in a network namespace of its own, where 10.77.0.0/16 is this machine; without the right to make one it is
- * skipped. There this file is run again, with the scenario's name in SNUG_PEERS. */
-import { spawnSync } from 'node:child_process';
-import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { Connection, assert, ask, request, requestOf, start, until } from './wire.mjs';
+/* wire_peers.mjs: what one address may do (the contract, section 5). */
+import { Connection, assert, ask, request, requestOf, scenariosOf, start, until } from './wire.mjs';
 
 const HOME = '10.77.0.1';
 const [ONE, TWO] = ['10.77.1.1', '10.77.1.2'];
-const INSIDE = process.env.SNUG_PEERS;
-const UNSHARE = process.getuid() === 0 ? ['-n'] : ['-r', '-n'];
-const hasNamespaces = INSIDE !== undefined ||
-    spawnSync('unshare', [...UNSHARE, 'sh', '-c',
-        'ip link set lo up && ip route add local 10.77.0.0/16 dev lo']).status === 0;
-
-const scenarios = {};
-
-/* Runs this file again in a namespace, for the scenario NAME. */
-function runInside(name) {
-    const env = { ...process.env, SNUG_PEERS: name };
-    delete env.NODE_TEST_CONTEXT;
-    const script = 'ip link set lo up && ip route add local 10.77.0.0/16 dev lo && exec "$0" "$1"';
-    const { status, stdout, stderr } = spawnSync('unshare', [...UNSHARE, 'sh', '-c', script, process.execPath,
-        fileURLToPath(import.meta.url)],
-        { env, encoding: 'utf8', timeout: 60000 });
-    assert.equal(status, 0, `${stdout}${stderr}`);
-}
-
-function scenario(name, body) {
-    scenarios[name] = body;
-    if (INSIDE === undefined)
-        test(name, { skip: hasNamespaces ? false : 'no network namespace can be made' }, () => runInside(name));
-}
+const scenario = scenariosOf(import.meta.url);
 
 /* A server that listens on all of this machine, and is asked at HOME. */
 function startHere(t, options) {
@@ -135,21 +107,3 @@ scenario('members at another address are members', async (t) => {
     const cookie = answer.field('set-cookie').split(';')[0];
     assert.equal((await request(server, 'POST', '/r/tea/typing', { cookie, from: TWO, ...HERE })).status, 204);
 });
-
-/* ---- inside ---- */
-
-if (INSIDE !== undefined) {
-    const ends = [];
-    try {
-        try {
-            await scenarios[INSIDE]({ after: (end) => ends.push(end) });
-        } finally {
-            for (const end of ends)
-                await end();
-        }
-        process.exit(0);
-    } catch (error) {
-        console.error(error.stack);
-        process.exit(1);
-    }
-}
