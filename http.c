@@ -41,6 +41,7 @@
 #define SWEEP_MS 1000          /* between two looks at a part of the quiet connections: */
 #define SWEEP_PARTS 3          /* each is looked at every 3 s */
 #define SWEEP_SLICE 512        /* in one turn */
+#define LOOK_MS 100            /* between two looks at all of them, when there is no room for a newcomer */
 #define FAN_OUT_SLICE 256      /* readers served between two looks at the busy part */
 #define TURN_BYTES (1 << 20)   /* sent to one connection in one turn */
 #define ACCEPT_SLICE 64        /* connections accepted in one turn */
@@ -212,6 +213,7 @@ struct http_server {
     size_t sweep_parts;      /* left of this round: */
     size_t sweep_at;         /* the quiet connections before this one; */
     size_t sweep_left;       /* so many of them are to be looked at now */
+    int64_t look_ms;         /* no look at all of them before */
     struct buffer *free_buffers;
     size_t free_buffer_count, buffer_count;
     struct http_channel *channels;
@@ -1494,15 +1496,16 @@ static uint32_t *peer_bucket(struct http_server *server, const unsigned char add
     return &server->peer_buckets[sum & (server->bucket_count - 1)];
 }
 
-/* An entry that may serve another address, NULL if there is none. */
+/* An entry that may serve another address, NULL if there is none. Who is asked in vain goes last: the next newcomer
+ * asks others. */
 static struct peer *forget_peer(struct http_server *server)
 {
-    struct link *link = server->quiet_peers.next;
     size_t tries;
 
-    for (tries = 0; tries < FORGET_TRIES && link != &server->quiet_peers; tries++, link = link->next) {
-        struct peer *peer = CONTAINER(link, struct peer, quiet);
+    for (tries = 0; tries < FORGET_TRIES && is_linked(&server->quiet_peers); tries++) {
+        struct peer *peer = CONTAINER(server->quiet_peers.next, struct peer, quiet);
         uint32_t *from = peer_bucket(server, peer->address), number;
+        link_last(&server->quiet_peers, &peer->quiet);
         number = (uint32_t)((size_t)((unsigned char *)peer - server->peers) / server->peer_size);
         if (number == 0 || !server->app.forgettable(server->app.context, peer_bytes(peer))) continue;
         while (*from != number) from = &peer_at(server, *from)->next;
@@ -2068,12 +2071,28 @@ static struct http_connection *longest_idle(struct http_server *server, int is_p
     return NULL;
 }
 
-/* The connection longest idle makes room for another; that of a proxy if there is no other: the proxy may be sending a
- * request on it just now, and would answer that with 502. */
+/* Ends the quiet connections whose peers have gone before the sweep comes to them. Returns whether there was one. */
+static int look_at_all_quiet(struct http_server *server)
+{
+    struct part *quiet = &server->quiet;
+    size_t i, before = server->open;
+
+    if (server->now.mono_ms < server->look_ms) return 0;
+    server->look_ms = server->now.mono_ms + LOOK_MS;
+    if (net.poll(quiet->fds, (nfds_t)quiet->count, 0) <= 0) return 0;
+    for (i = quiet->count; i-- > 0;) {
+        if (i < quiet->count && quiet->fds[i].revents != 0) look_at_quiet(quiet->owners[i]);
+    }
+    return server->open < before;
+}
+
+/* The connection longest idle makes room for another, or those whose peers have gone; that of a proxy if there is no
+ * other: the proxy may be sending a request on it just now, and would answer that with 502. */
 static int make_room(struct http_server *server)
 {
     struct http_connection *connection = longest_idle(server, 0);
 
+    if (connection == NULL && look_at_all_quiet(server)) return 1;
     if (connection == NULL) connection = longest_idle(server, 1);
     if (connection == NULL) return 0;
     close_connection(connection);

@@ -566,9 +566,8 @@ static void app_gone(void *context, void *cursor_bytes)
 static int app_forgettable(void *context, const void *peer)
 {
     (void)context;
-    (void)peer;
     app.asked_forgettable++;
-    return app.is_forgettable;
+    return app.is_forgettable && *(const unsigned char *)peer != 'K';
 }
 
 /* Adds to a channel's news and wakes it. */
@@ -3030,6 +3029,32 @@ static void test_full_of_busy_ones(void **state)
     close_server();
 }
 
+static void test_gone_ones_make_room(void **state)
+{
+    struct caller *callers[4];
+    int i;
+
+    (void)state;
+    open_server(4, 0);
+    for (i = 0; i < 4; i++) {
+        callers[i] = dial("192.0.2.1");
+        assert_int_equal(ask(callers[i], i % 2 ? GET("/stream?0") : GET("/hold?0.60000")), i % 2 ? 200 : 0);
+    }
+    callers[0]->has_ended = callers[1]->has_ended = 1; /* the sweep comes later */
+    assert_int_equal(ask(dial("192.0.2.2"), GET("/stream?1")), 200);
+    assert_false(callers[0]->is_open || callers[1]->is_open);
+    assert_int_equal(ask(dial("192.0.2.2"), GET("/stream?1")), 200);
+    assert_true(callers[2]->is_open && callers[3]->is_open);
+    callers[2]->has_ended = 1;
+    assert_int_equal(ask(dial("192.0.2.2"), ""), 503); /* newcomers do not make it look again and again */
+    later(LOOK_MS);
+    assert_int_equal(ask(dial("192.0.2.2"), GET("/stream?1")), 200);
+    tell(0, "still here");
+    settle();
+    assert_string_equal(heard(callers[3]), "still here");
+    close_server();
+}
+
 static void test_limit_of_an_address(void **state)
 {
     struct caller *ann[4], *four;
@@ -3073,12 +3098,18 @@ static void test_addresses_are_remembered_and_forgotten(void **state)
     assert_int_equal(kept[31], 'k'); /* remembered */
     ann->has_ended = 1;
     turn();
-    app.is_forgettable = 0;
-    for (i = 0; i < PEERS_MIN - 1; i++) { /* as many as there are entries, and none may be forgotten */
+    for (i = 0; i < PEERS_MIN - 1; i++) { /* as many as there are entries */
         sprintf(address, "198.51.100.%d", i);
         dial(address)->has_ended = 1;
         turns(2);
     }
+    ann = dial("203.0.113.4");
+    turn();
+    assert_ptr_equal(http_peer(turn_of(world.server->idle.prev)), kept); /* that of the one longest away */
+    for (i = 0; i < 32; i++) assert_int_equal(kept[i], 0);
+    ann->has_ended = 1;
+    turn();
+    app.is_forgettable = 0;
     ann = dial("203.0.113.1");
     turn();
     shared = http_peer(turn_of(world.server->idle.prev));
@@ -3090,10 +3121,6 @@ static void test_addresses_are_remembered_and_forgotten(void **state)
     assert_true(http_is_loopback(turn_of(world.server->idle.prev)));
     assert_false(http_is_loopback(turn_of(world.server->idle.next)));
     app.is_forgettable = 1;
-    ann = dial("203.0.113.4");
-    turn();
-    assert_ptr_equal(http_peer(turn_of(world.server->idle.prev)), kept); /* that of the one longest away */
-    for (i = 0; i < 32; i++) assert_int_equal(kept[i], 0);
     later(80 * SECOND);
     for (i = 0; i < 300; i++) { /* round and round: the entries' buckets stay whole */
         sprintf(address, "2001:db8::%x", i);
@@ -3103,6 +3130,35 @@ static void test_addresses_are_remembered_and_forgotten(void **state)
         ann->has_ended = 1;
         turn();
     }
+    close_server();
+}
+
+static void test_addresses_to_keep_do_not_hide_others(void **state)
+{
+    struct caller *ann;
+    unsigned char *peer = NULL;
+    char address[32];
+    int i, is_found = 0;
+
+    (void)state;
+    open_server(8, 2);
+    for (i = 0; i < PEERS_MIN; i++) { /* only the last may be forgotten */
+        sprintf(address, "198.51.100.%d", i);
+        ann = dial(address);
+        turn();
+        peer = http_peer(turn_of(world.server->idle.prev));
+        if (i < PEERS_MIN - 1) *peer = 'K';
+        ann->has_ended = 1;
+        turn();
+    }
+    for (i = 0; i < 1 + PEERS_MIN / FORGET_TRIES && !is_found; i++) {
+        ann = dial("203.0.113.1");
+        turn();
+        is_found = http_peer(turn_of(world.server->idle.prev)) == peer;
+        ann->has_ended = 1;
+        turn();
+    }
+    assert_true(is_found);
     close_server();
 }
 
@@ -4108,7 +4164,10 @@ int main(void)
         {"a request on its way keeps its connection", test_a_request_on_its_way_keeps_its_connection, NULL, NULL, NULL},
         {"others make room before a proxy does", test_others_make_room_before_a_proxy, NULL, NULL, NULL},
         {"a newcomer hears 503 when nobody is idle", test_full_of_busy_ones, NULL, NULL, NULL},
+        {"the places of those who have just gone are free", test_gone_ones_make_room, NULL, NULL, NULL},
         {"an address has its limit, loopback none", test_limit_of_an_address, NULL, NULL, NULL},
+        {"addresses that must be kept do not hide those that need not", test_addresses_to_keep_do_not_hide_others, NULL,
+         NULL, NULL},
         {"addresses are remembered, forgotten, and share what is left", test_addresses_are_remembered_and_forgotten, NULL, NULL, NULL},
         {"an address is read with its port and its brackets", test_addresses, NULL, NULL, NULL},
         {"the client of a proxy is the last it names, and only a proxy is believed", test_client_of_a_proxy, NULL, NULL, NULL},
