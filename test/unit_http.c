@@ -643,7 +643,7 @@ static void check_connection(struct http_connection *connection)
     case CLOSING: assert_true(in == NULL && out == NULL && connection->body.length == 0 && !connection->pulls); break;
     case READING_HEAD: assert_true(in != NULL && in->head_length == 0 && out == NULL); break;
     case READING_CONTENT: assert_true(in != NULL && in->head_length > 0 && out == NULL); break;
-    case ANSWERING: assert_true(out != NULL || connection->body.length > 0 || connection->pulls); break;
+    case ANSWERING: assert_true(in != NULL || out != NULL || connection->body.length > 0 || connection->pulls); break;
     case STREAMING:
         assert_true(in == NULL && (out == NULL || is_linked(&connection->turn)));
         break;
@@ -2490,6 +2490,30 @@ static void test_long_units_give_others_a_turn(void **state)
     close_server();
 }
 
+static void test_many_requests_give_others_a_turn(void **state)
+{
+    struct caller *ann, *bob;
+    int i, first = 0;
+
+    (void)state;
+    open_server(32, 0);
+    ann = dial("192.0.2.1");
+    bob = dial("192.0.2.2");
+    turn();
+    for (i = 0; i < 100; i++) say(ann, GET("/"));
+    turn();
+    while (first < 100 && ann->heard_at < ann->heard_length) first += status_for(ann) == 200;
+    assert_in_range(first, 1, 2 * ANSWER_SLICE);
+    say(bob, GET("/"));
+    turn();
+    assert_int_equal(status_for(bob), 200);
+    assert_int_equal(ask(dial("192.0.2.3"), GET("/")), 200);
+    turns(100);
+    for (i = first; i < 100; i++) assert_int_equal(status_for(ann), 200);
+    assert_int_equal(ask(ann, GET("/")), 200); /* as before */
+    close_server();
+}
+
 /* ---- streams ---- */
 
 static void test_streams(void **state)
@@ -4147,6 +4171,7 @@ int main(void)
         {"the page is sent from where it lies", test_lasting_body_is_sent_from_where_it_lies, NULL, NULL, NULL},
         {"a pulled answer that breaks off is known to be broken", test_pulled_answers, NULL, NULL, NULL},
         {"a long answer lets others in between", test_long_units_give_others_a_turn, NULL, NULL, NULL},
+        {"many requests in a row let others in between", test_many_requests_give_others_a_turn, NULL, NULL, NULL},
         {"a reader gets the news of its channel", test_streams, NULL, NULL, NULL},
         {"a stream that is over is closed, even one without room", test_stream_ends, NULL, NULL, NULL},
         {"a silent stream gets a comment every 20 seconds", test_beat, NULL, NULL, NULL},
