@@ -2162,7 +2162,7 @@ static void pause_accepting(struct http_server *server, int64_t until_ms)
 
 static void accept_all(struct http_server *server, int listener)
 {
-    int left;
+    int left, has_made_room = 0;
 
     for (left = ACCEPT_SLICE; left > 0; left--) {
         struct sockaddr_storage from;
@@ -2172,10 +2172,14 @@ static void accept_all(struct http_server *server, int listener)
         if (fd < 0) {
             if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO) continue;
             if (errno == EAGAIN || errno == EWOULDBLOCK) return;
-            if ((errno == EMFILE || errno == ENFILE) && make_room(server)) continue;
+            if ((errno == EMFILE || errno == ENFILE) && !has_made_room && make_room(server)) {
+                has_made_room = 1; /* if that is no help, another one's end is none either */
+                continue;
+            }
             pause_accepting(server, server->now.mono_ms + PAUSE_MS);
             return;
         }
+        has_made_room = 0;
         if (set_up(fd) != 0) {
             (void)net.close(fd);
             continue;

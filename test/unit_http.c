@@ -3657,6 +3657,42 @@ static void test_accept_fails(void **state)
     close_server();
 }
 
+static void test_who_has_asked_makes_no_room(void **state)
+{
+    struct caller *callers[12];
+    int i;
+
+    (void)state;
+    open_server(8, 0);
+    for (i = 0; i < 12; i++) { /* all are there before the server looks */
+        callers[i] = dial("192.0.2.1");
+        say(callers[i], GET("/"));
+    }
+    settle();
+    for (i = 0; i < 12; i++) assert_int_equal(status_for(callers[i]), i < 8 ? 200 : 503);
+    close_server();
+}
+
+static void test_no_descriptor_costs_one_idle_connection_a_time(void **state)
+{
+    struct caller *callers[8];
+    int i, open = 0;
+
+    (void)state;
+    open_server(16, 0);
+    for (i = 0; i < 8; i++) {
+        callers[i] = dial("192.0.2.1");
+        assert_int_equal(ask(callers[i], GET("/")), 200);
+    }
+    for (i = 0; i < 16; i++) world.accept_errors[i] = ENFILE; /* others have taken them all: ours don't help */
+    world.accept_error_count = 16;
+    (void)dial("192.0.2.2");
+    settle();
+    for (i = 0; i < 8; i++) open += callers[i]->is_open;
+    assert_int_equal(open, 7);
+    close_server();
+}
+
 static void test_a_flood_of_callers_starves_nobody(void **state)
 {
     struct caller *ann;
@@ -4188,6 +4224,9 @@ int main(void)
         {"the connection longest idle makes room for a new one", test_longest_idle_makes_room, NULL, NULL, NULL},
         {"a request on its way keeps its connection", test_a_request_on_its_way_keeps_its_connection, NULL, NULL, NULL},
         {"others make room before a proxy does", test_others_make_room_before_a_proxy, NULL, NULL, NULL},
+        {"at the limit nobody who has asked makes room", test_who_has_asked_makes_no_room, NULL, NULL, NULL},
+        {"a system without descriptors costs one idle connection a time",
+         test_no_descriptor_costs_one_idle_connection_a_time, NULL, NULL, NULL},
         {"a newcomer hears 503 when nobody is idle", test_full_of_busy_ones, NULL, NULL, NULL},
         {"the places of those who have just gone are free", test_gone_ones_make_room, NULL, NULL, NULL},
         {"an address has its limit, loopback none", test_limit_of_an_address, NULL, NULL, NULL},

@@ -44,9 +44,33 @@ static int call_fails(enum call call)
     return 1;
 }
 
+/* A file as a power cut would leave it: as it was at its last fsync. After one that failed no other brings back what
+ * that one did not. */
+struct platter_file {
+    ino_t inode;
+    int is_failed;
+    char *bytes;
+    size_t length;
+};
+
+/* What a power cut would leave, as long as it is asked for. */
+static struct {
+    int is_on;
+    struct platter_file files[64];
+    size_t count;
+    struct platter_file *named; /* the one that has the data file's name */
+    int is_folder_failed;       /* no fsync brings back the last rename */
+} platter;
+
+static void note_open(int fd);
+static void note_fsync(int fd, int fails);
+
 static int may_open(const char *path, int flags, mode_t mode)
 {
-    return call_fails(CALL_OPEN) ? -1 : open_file(path, flags, mode);
+    int fd = call_fails(CALL_OPEN) ? -1 : open_file(path, flags, mode);
+
+    if (platter.is_on && fd >= 0 && flags & O_EXCL) note_open(fd);
+    return fd;
 }
 
 static ssize_t may_read(int fd, void *bytes, size_t size)
@@ -74,11 +98,20 @@ static int may_ftruncate(int fd, off_t length)
 
 static int may_fsync(int fd)
 {
+    int fails = call_fails(CALL_FSYNC);
+
     fault.syncs++;
-    return call_fails(CALL_FSYNC) ? -1 : fcntl(fd, F_GETFD) < 0 ? -1 : 0; /* really, it would only take time */
+    if (platter.is_on) note_fsync(fd, fails);
+    if (fails) errno = fault.error;
+    return fails ? -1 : fcntl(fd, F_GETFD) < 0 ? -1 : 0; /* really, it would only take time */
 }
 
-static int may_rename(const char *from, const char *to) { return call_fails(CALL_RENAME) ? -1 : rename(from, to); }
+static int may_rename(const char *from, const char *to)
+{
+    if (call_fails(CALL_RENAME)) return -1;
+    platter.is_folder_failed = 0;
+    return rename(from, to);
+}
 
 static int may_link(const char *from, const char *to) { return call_fails(CALL_LINK) ? -1 : link(from, to); }
 
@@ -218,6 +251,63 @@ static void options_like(size_t rooms, size_t history, size_t members)
     world.options.members = members;
 }
 
+/* The file at PATH, which is on the platter from now on at the latest. */
+static struct platter_file *platter_file_at(const char *path)
+{
+    struct stat status;
+    size_t i;
+
+    if (stat(path, &status) != 0) return NULL;
+    for (i = 0; i < platter.count; i++) {
+        if (platter.files[i].inode == status.st_ino) return &platter.files[i];
+    }
+    assert_true(platter.count < 64);
+    platter.files[i].inode = status.st_ino;
+    return &platter.files[platter.count++];
+}
+
+/* A file was made, maybe with the number of an older one. */
+static void note_open(int fd)
+{
+    struct stat status;
+    size_t i;
+
+    assert_int_equal(fstat(fd, &status), 0);
+    for (i = 0; i < platter.count; i++) {
+        if (platter.files[i].inode == status.st_ino) platter.files[i].inode = 0;
+    }
+}
+
+static void note_fsync(int fd, int fails)
+{
+    char new_path[128];
+    struct platter_file *file;
+    struct stat status, named;
+    const char *path;
+
+    snprintf(new_path, sizeof new_path, "%s.new", world.path);
+    assert_int_equal(fstat(fd, &status), 0);
+    if (S_ISDIR(status.st_mode)) {
+        if (fails) platter.is_folder_failed = 1;
+        if (!platter.is_folder_failed) platter.named = platter_file_at(world.path);
+        return;
+    }
+    path = stat(world.path, &named) == 0 && named.st_ino == status.st_ino ? world.path : new_path;
+    file = platter_file_at(path);
+    if (fails) file->is_failed = 1;
+    if (file->is_failed) return;
+    free(file->bytes);
+    file->bytes = read_whole(path, &file->length);
+}
+
+static void wipe_platter(void)
+{
+    size_t i;
+
+    for (i = 0; i < platter.count; i++) free(platter.files[i].bytes);
+    memset(&platter, 0, sizeof platter);
+}
+
 static int begin_empty(void **state)
 {
     (void)state;
@@ -267,6 +357,7 @@ static int end(void **state)
         free(world.readers[i]);
     }
     if (world.store != NULL) kill_store();
+    wipe_platter();
     remove_folder(world.folder);
     return 0;
 }
@@ -634,7 +725,9 @@ static void check_room(const struct store_room *room)
     assert_int_equal(readers, room->readers);
     assert_int_equal(people_inside, room->people.inside);
     assert_int_equal(typing_inside, room->typing.inside);
-    assert_true(room->ring.tail <= room->ring.head && room->ring.head - room->ring.tail <= room->ring.size);
+    assert_true(room->ring.tail <= room->ring.shown && room->ring.shown <= room->ring.head);
+    assert_true(room->ring.head - room->ring.tail <= room->ring.size);
+    assert_true(room->ring.shown == room->ring.head || room->is_unshown);
 }
 
 static void check_store(const struct store *store)
@@ -3482,6 +3575,655 @@ static void whatever_fails_nothing_acknowledged_is_lost(void **state)
     }
 }
 
+/* ---- who waits for an fsync ---- */
+
+static int begin_as(void **state, enum store_sync sync)
+{
+    begin_empty(state);
+    world.options.sync = sync;
+    start();
+    syncer.is_slow = 1;
+    return 0;
+}
+
+static int begin_always(void **state) { return begin_as(state, STORE_SYNC_ALWAYS); }
+
+static int begin_exit(void **state) { return begin_as(state, STORE_SYNC_EXIT); }
+
+/* Says TEXT: how far must last what is written before it is answered. */
+static uint64_t say_for_mark(struct store_member *member, const char *text)
+{
+    struct store_receipt receipt;
+
+    assert_int_equal(try_say(member, text, 0, &receipt), STORE_OK);
+    return receipt.mark;
+}
+
+/* The child does the round that goes on, if any, then what is due for it is begun. Returns the round done. */
+static int round_over(void)
+{
+    int round = answer_sync();
+
+    (void)tick();
+    return round;
+}
+
+/* All that is due is done by the child. */
+static void all_synced(void)
+{
+    (void)tick();
+    while (round_over() != 0) continue;
+}
+
+static int lasts(uint64_t mark) { return store_lasts(world.store, mark); }
+
+static void one_fsync_is_for_all_who_came_before_it(void **state)
+{
+    struct store_member *ann = join("tea", "Ann"), *bob = join("milk", "Bob");
+    struct reader *tea = follow(ann), *milk = follow(bob);
+    uint64_t first, second, third, late;
+
+    (void)state;
+    all_synced();
+    pass_over(tea);
+    pass_over(milk);
+    fault.syncs = 0;
+    world.synced = 0;
+    first = say_for_mark(ann, "first");
+    (void)tick();
+    second = say_for_mark(bob, "second");
+    third = say_for_mark(ann, "third");
+    assert_false(lasts(first));
+    expect_nothing(tea);
+    assert_int_equal(round_over(), SYNC_FILE);
+    assert_true(lasts(first));
+    assert_false(lasts(second) || lasts(third));
+    expect_next(tea, "first");
+    expect_nothing(tea);
+    expect_nothing(milk);
+    late = say_for_mark(bob, "late");
+    assert_int_equal(round_over(), SYNC_FILE);
+    assert_true(lasts(second) && lasts(third));
+    assert_false(lasts(late));
+    expect_next(milk, "second");
+    expect_next(tea, "third");
+    expect_nothing(milk);
+    assert_int_equal(round_over(), SYNC_FILE);
+    assert_true(lasts(late));
+    expect_next(milk, "late");
+    assert_int_equal(round_over(), 0);
+    assert_int_equal(fault.syncs, 3);
+    assert_int_equal(world.synced, 3);
+    check_crash();
+}
+
+static void what_is_not_shown_is_nowhere_to_be_seen(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    struct store_cursor poll;
+    struct reader *late;
+    char list[STORE_LIST_MAX + 1], wanted[64], *array;
+    size_t pieces;
+    uint64_t id;
+
+    (void)state;
+    id = say(ann, "shown");
+    snprintf(wanted, sizeof wanted, "\"last\":%lld}", (long long)world.now.wall_ms);
+    all_synced();
+    assert_false(store_select(&poll, ann, after_id(id)));
+    world.now.wall_ms += 5;
+    say(ann, "waits");
+    array = array_after(ann, from_start, &pieces);
+    assert_non_null(strstr(array, "shown"));
+    assert_null(strstr(array, "waits"));
+    free(array);
+    assert_false(store_reselect(&poll));
+    list[store_list(world.store, list)] = '\0';
+    assert_non_null(strstr(list, wanted));
+    late = follow_after(ann, after_id(id + 1)); /* nobody can have seen it */
+    expect_gap(late, id - 1, id);
+    expect_next(late, "shown");
+    expect_nothing(late);
+    all_synced();
+    assert_true(store_reselect(&poll));
+    expect_next(late, "waits");
+    list[store_list(world.store, list)] = '\0';
+    assert_null(strstr(list, wanted));
+}
+
+static void a_repeated_nonce_waits_with_its_message(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    struct store_receipt first, again, other;
+
+    (void)state;
+    assert_int_equal(try_say(ann, "shown", 1, &other), STORE_OK);
+    all_synced();
+    assert_int_equal(try_say(ann, "waits", 2, &first), STORE_OK);
+    (void)tick();
+    assert_int_equal(try_say(ann, "waits", 2, &again), STORE_OK);
+    assert_true(again.id == first.id && !lasts(again.mark));
+    assert_int_equal(try_say(ann, "shown", 1, &again), STORE_OK);
+    assert_true(again.id == other.id && lasts(again.mark));
+    (void)round_over();
+    assert_int_equal(try_say(ann, "waits", 2, &again), STORE_OK);
+    assert_true(again.id == first.id && lasts(again.mark));
+}
+
+static void a_ring_full_of_what_nobody_has_seen_takes_no_more(void **state)
+{
+    struct store_member *ann = join("tea", "Ann"), *bob = join("milk", "Bob");
+    struct reader *reader = follow(ann);
+    struct store_receipt receipt;
+    enum store_result result;
+    size_t length, now_length;
+    char *bytes;
+    int count = 0, i;
+
+    (void)state;
+    for (i = 0; i < 10; i++) { /* what is shown makes room */
+        say(ann, long_text("", "x", 3000));
+        all_synced();
+    }
+    pass_over(reader);
+    while ((result = try_say(ann, long_text("", "x", 3000), 7 + (uint64_t)count, &receipt)) == STORE_OK) count++;
+    assert_int_equal(result, STORE_BEHIND);
+    assert_in_range(count, 2, 6);
+    free(read_whole(world.path, &length));
+    assert_int_equal(try_say(ann, long_text("", "x", 3000), 7 + (uint64_t)count, &receipt), STORE_BEHIND);
+    bytes = read_whole(world.path, &now_length);
+    free(bytes);
+    assert_int_equal(now_length, length);
+    say(bob, "another room has its own");
+    check_store(world.store);
+    check_crash();
+    all_synced();
+    for (i = 0; i < count; i++) expect_next(reader, long_text("", "x", 3000));
+    say_once(ann, "now", 7 + (uint64_t)count);
+    all_synced();
+    expect_next(reader, "now");
+    expect_nothing(reader);
+}
+
+/* An fsync fails in each kind of round, with `always` and with `second`: what waits and what is done about it. */
+static void a_failed_fsync_of_file_or_folder_loses_the_file_one_of_a_new_file_does_not(void **state)
+{
+    static const struct {
+        int round, failing; /* the fsync in the round, from 0 */
+        int is_lost;
+    } rows[] = {
+        {SYNC_FILE, 0, 1},
+        {SYNC_FILE | SYNC_NEW, 0, 1},
+        {SYNC_FILE | SYNC_NEW, 1, 0},
+        {SYNC_FILE | SYNC_FOLDER, 0, 1},
+        {SYNC_FILE | SYNC_FOLDER, 1, 1},
+    };
+    struct store_member *ann = join("tea", "Ann"), *other;
+    struct reader *reader = follow(ann);
+    struct store_receipt receipt;
+    struct stat before, after;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        const size_t row = i / 2;
+        int is_always = i % 2 == 0;
+        unfollow(reader);
+        stop();
+        world.options.sync = is_always ? STORE_SYNC_ALWAYS : STORE_SYNC_SECOND;
+        start();
+        reader = follow(ann = who("tea", "Ann"));
+        all_synced();
+        world.now.mono_ms += MINUTE; /* the last loss is long ago */
+        if (rows[row].round & (SYNC_NEW | SYNC_FOLDER)) {
+            store_rewrite(world.store, world.now);
+            while (!is_whole(world.store)) step_rewrite(world.store, world.now);
+            if (rows[row].round & SYNC_FOLDER) {
+                begin_round(world.store, world.now);
+                (void)answer_sync();
+            }
+        }
+        pass_over(reader);
+        say(ann, "hi");
+        if (!is_always) world.now.mono_ms += SYNC_MS;
+        (void)tick();
+        stat(world.path, &before);
+        world.told[0] = '\0';
+        break_disk(CALL_FSYNC, EIO, 1);
+        fault.after = rows[row].failing;
+        assert_int_equal(answer_sync(), rows[row].round);
+        heal();
+        assert_int_equal(strstr(world.told, "could not be synced") != NULL, rows[row].is_lost);
+        if (!is_always || !rows[row].is_lost) expect_next(reader, "hi");
+        else expect_nothing(reader);
+        if (is_always && rows[row].is_lost && !(rows[row].round & SYNC_NEW)) {
+            assert_int_equal(try_say(ann, "new", 0, &receipt), STORE_FULL);
+            assert_int_equal(errno, EIO);
+            assert_int_equal(try_join("tea", "New", &other), STORE_FULL);
+            assert_int_equal(rename_to(ann, "Anna"), STORE_FULL);
+        } else {
+            say(ann, "new"); /* a whole new file has taken its place, or nothing was promised */
+            if (!is_always) expect_next(reader, "new");
+        }
+        syncer.is_slow = 0;
+        later(rows[row].is_lost ? LOST_MS : RETRY_MS);
+        syncer.is_slow = 1;
+        stat(world.path, &after);
+        assert_true(before.st_ino != after.st_ino);
+        if (is_always && rows[row].is_lost) expect_next(reader, "hi");
+        assert_int_equal(world.store->lost, 0);
+        assert_false(world.store->behind);
+        say(ann, "on");
+        all_synced();
+        check_crash();
+    }
+}
+
+static void a_new_file_that_fails_too_is_tried_until_it_lasts(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    struct store_receipt receipt;
+    struct reader *reader = follow(ann);
+    uint64_t mark;
+
+    (void)state;
+    all_synced();
+    syncer.is_slow = 0;
+    mark = say_for_mark(ann, "held");
+    pass_over(reader);
+    break_disk(CALL_FSYNC, EIO, 1000);
+    later(MINUTE);
+    assert_false(lasts(mark));
+    expect_nothing(reader);
+    assert_int_equal(try_say(ann, "new", 5, &receipt), STORE_FULL);
+    heal();
+    world.told[0] = '\0';
+    later(RETRY_MS);
+    assert_true(lasts(mark));
+    expect_next(reader, "held");
+    assert_non_null(strstr(world.told, "can be written again"));
+    say_once(ann, "new", 5);
+    (void)tick();
+    expect_next(reader, "new");
+    check_crash();
+}
+
+static void a_folder_that_cannot_be_synced_does_not_wear_the_disk_out(void **state)
+{
+    size_t rewrites = 0;
+    struct stat before, after;
+    int i;
+
+    (void)state;
+    say(join("tea", "Ann"), "hi");
+    all_synced();
+    syncer.is_slow = 0;
+    store_rewrite(world.store, world.now);
+    stat(world.path, &before);
+    for (i = 0; i < 600; i++) {
+        break_disk(CALL_FSYNC, EIO, 1);
+        fault.after = 1; /* the first of each turn is the new file's */
+        later(100);
+        stat(world.path, &after);
+        rewrites += before.st_ino != after.st_ino;
+        before = after;
+    }
+    assert_in_range(rewrites, 3, 8);
+}
+
+static void who_leaves_does_not_put_a_rewrite_off(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    char name[16];
+    uint64_t mark;
+    int i;
+
+    (void)state;
+    for (i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "N%d", i);
+        join("tea", name);
+    }
+    all_synced();
+    mark = say_for_mark(ann, "held");
+    (void)tick();
+    break_disk(CALL_FSYNC, EIO, 1);
+    assert_int_equal(answer_sync(), SYNC_FILE);
+    heal();
+    syncer.is_slow = 0;
+    for (i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "N%d", i);
+        store_leave(who("tea", name), world.now);
+        later(LOST_MS / 5);
+    }
+    assert_true(lasts(mark));
+    check_crash();
+}
+
+static void who_leaves_while_a_new_file_is_synced_has_left_for_good(void **state)
+{
+    (void)state;
+    say(join("tea", "Ann"), "hi");
+    later(2 * SECOND);
+    syncer.is_slow = 1;
+    store_rewrite(world.store, world.now);
+    (void)tick();
+    break_disk(CALL_WRITE, ENOSPC, 1); /* of the file: the new one takes it */
+    store_leave(who("tea", "Ann"), world.now);
+    heal();
+    assert_int_equal(round_over(), SYNC_NEW);
+    assert_false(world.store->behind);
+    assert_int_equal(round_over(), SYNC_FILE | SYNC_FOLDER); /* it came behind the new file's fsync */
+    check_crash();
+}
+
+static void while_a_rewrite_goes_on_both_files_are_waited_for(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    struct reader *reader = follow(ann);
+    uint64_t before, meanwhile;
+
+    (void)state;
+    all_synced();
+    pass_over(reader);
+    store_rewrite(world.store, world.now);
+    before = say_for_mark(ann, "before");
+    (void)tick();
+    meanwhile = say_for_mark(ann, "meanwhile");
+    assert_false(lasts(before));
+    assert_int_equal(round_over(), SYNC_FILE | SYNC_NEW);
+    assert_true(lasts(before));
+    assert_false(lasts(meanwhile)); /* the new file has it since its fsync began */
+    expect_next(reader, "before");
+    expect_nothing(reader);
+    assert_true(world.store->rewrite.fd < 0);
+    check_crash();
+    assert_int_equal(round_over(), SYNC_FILE | SYNC_FOLDER);
+    assert_true(lasts(meanwhile));
+    expect_next(reader, "meanwhile");
+    assert_int_equal(round_over(), 0);
+}
+
+static void a_room_made_while_the_new_file_is_synced_is_in_it(void **state)
+{
+    struct store_member *bob;
+
+    (void)state;
+    join("tea", "Ann");
+    all_synced();
+    store_rewrite(world.store, world.now);
+    (void)tick();
+    bob = join("milk", "Bob");
+    say(bob, "hi");
+    (void)round_over();
+    assert_true(world.store->rewrite.fd >= 0); /* it is not whole any more */
+    all_synced();
+    assert_true(world.store->rewrite.fd < 0);
+    check_crash();
+}
+
+static void the_loop_syncs_where_there_is_no_child(void **state)
+{
+    struct store_member *ann;
+    uint64_t mark;
+    int round;
+
+    (void)state;
+    for (round = 0; round < 2; round++) {
+        stop();
+        syncer.is_refused = round == 1;
+        world.told[0] = '\0';
+        start();
+        assert_int_equal(strstr(world.told, "there can't be a process for fsync") != NULL, round == 1);
+        if (round == 0) { /* it is killed while it has nothing to do */
+            kill_child();
+            store_synced(world.store, world.now);
+            assert_non_null(strstr(world.told, "process for fsync has ended"));
+        }
+        assert_int_equal(store_sync_fd(world.store), -1);
+        ann = round == 0 ? join("tea", "Ann") : who("tea", "Ann");
+        mark = say_for_mark(ann, "hi");
+        assert_false(lasts(mark));
+        fault.syncs = 0;
+        (void)tick();
+        assert_true(lasts(mark));
+        assert_int_equal(fault.syncs, 1);
+        store_rewrite(world.store, world.now);
+        later(SECOND);
+        assert_true(world.store->rewrite.fd < 0);
+        syncer.is_refused = 0;
+        check_crash();
+    }
+}
+
+static void a_child_that_is_killed_at_a_new_file_leaves_the_old_one(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    struct stat before, after;
+
+    (void)state;
+    all_synced();
+    store_rewrite(world.store, world.now);
+    (void)tick();
+    stat(world.path, &before);
+    kill_child();
+    store_synced(world.store, world.now);
+    stat(world.path, &after);
+    assert_int_equal(before.st_ino, after.st_ino);
+    assert_true(world.store->rewrite.fd < 0);
+    say(ann, "this goes on");
+    later(RETRY_MS);
+    stat(world.path, &after);
+    assert_true(before.st_ino != after.st_ino);
+    check_crash();
+}
+
+static void a_stop_does_again_what_the_child_was_at(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+
+    (void)state;
+    all_synced();
+    say(ann, "hi");
+    (void)tick();
+    fault.syncs = 0;
+    stop(); /* nobody has read the child's answer */
+    assert_int_equal(fault.syncs, 3); /* the old file too: the new one may fail */
+    start();
+    assert_int_equal(who("tea", "Ann")->said, 1);
+}
+
+/* With STORE_SYNC_EXIT nothing touches the file before it is told to. */
+static void an_exit_file_is_written_when_told_to_and_not_before(void **state)
+{
+    enum { TOUCH = CALL_WRITE | CALL_FTRUNCATE | CALL_FSYNC | CALL_RENAME | CALL_LINK };
+    size_t length;
+    char *bytes;
+    int round;
+
+    (void)state;
+    for (round = 0; round < 2; round++) {
+        struct store_member *ann = round == 0 ? join("tea", "Ann") : who("tea", "Ann"), *bob = join("tea", "Bob");
+        struct reader *reader = follow(ann);
+        char *before = read_whole(world.path, &length);
+        size_t now_length;
+        uint64_t said;
+        syncer.is_slow = 0;
+        break_disk(TOUCH, EIO, 0); /* counts them */
+        fault.calls = 0;
+        pass_over(reader);
+        say_once(ann, "hi", 1 + (uint64_t)round);
+        expect_next(reader, "hi");
+        assert_true(lasts(store_mark(world.store)));
+        rename_to(bob, "Rob");
+        store_leave(bob, world.now);
+        flood(ann);
+        said = ann->said;
+        later(3 * HOUR);
+        assert_int_equal(fault.calls, 0);
+        bytes = read_whole(world.path, &now_length);
+        assert_int_equal(now_length, length);
+        assert_memory_equal(bytes, before, length);
+        unfollow(reader);
+        if (round == 0) {
+            store_rewrite(world.store, world.now);
+            later(SECOND);
+            heal();
+            check_crash();
+            kill_store();
+        } else {
+            stop();
+            heal();
+        }
+        start();
+        assert_int_equal(who("tea", "Ann")->said, said);
+        assert_null(who("tea", "Rob"));
+        free(bytes);
+        free(before);
+    }
+    say(who("tea", "Ann"), "lost by the kill");
+    kill_store();
+    start();
+    bytes = dump_store(world.store, 0);
+    assert_null(strstr(bytes, "lost by the kill"));
+    free(bytes);
+}
+
+static void an_exit_file_that_could_not_be_written_is_tried_again(void **state)
+{
+    (void)state;
+    say(join("tea", "Ann"), "hi");
+    syncer.is_slow = 0;
+    break_disk(CALL_FSYNC, EIO, 1);
+    store_rewrite(world.store, world.now);
+    later(SECOND);
+    assert_non_null(strstr(world.told, "can't be written anew"));
+    later(RETRY_MS);
+    assert_non_null(strstr(world.told, "is written anew again"));
+    check_crash();
+}
+
+/* ---- power cuts ---- */
+
+/* What a start finds of FILE after a power cut. */
+static struct store *open_after_cut(const struct platter_file *file)
+{
+    struct store *store;
+
+    write_whole(beside(".copy"), file->bytes != NULL ? file->bytes : "", file->length);
+    store = open_at(beside(".copy"));
+    if (store == NULL) fail_msg("%s", world.reason);
+    return store;
+}
+
+static struct store_room *same_room(struct store *store, const struct store_room *room)
+{
+    struct store_name name;
+
+    memcpy(name.bytes, room->name, name.length = room->name_length);
+    return store_find(store, &name);
+}
+
+/* What somebody was told: a message (its id) or a member (its number), when MARK lasts. */
+struct told {
+    const struct store_room *room;
+    uint64_t id, by, mark;
+};
+
+/* After a power cut now all that was shown or answered is there, whether the last rename came to the disk or not. */
+static void check_power_cut(const struct told *told, size_t count)
+{
+    const struct platter_file *files[2] = {platter.named, platter_file_at(world.path)};
+    struct syncer_play of_store = syncer;
+    int kinds_then = fault.kinds;
+    size_t i, j;
+
+    fault.kinds = platter.is_on = 0;
+    for (i = 0; i < 2; i++) {
+        struct store *store = open_after_cut(files[i]);
+        const struct store_room *room;
+        for (room = world.store->rooms; room < world.store->rooms + world.store->rooms_used; room++) {
+            const struct store_room *again = same_room(store, room);
+            uint64_t at;
+            for (at = room->ring.tail; at < room->ring.shown; at = frame_end(&room->ring, at)) {
+                assert_non_null(again);
+                assert_true(frame_after(&again->ring, frame_id(&room->ring, at) - 1) < again->ring.head);
+                assert_int_equal(frame_id(&again->ring, frame_after(&again->ring, frame_id(&room->ring, at) - 1)),
+                                 frame_id(&room->ring, at));
+            }
+        }
+        for (j = 0; j < count; j++) {
+            if (!lasts(told[j].mark)) continue;
+            if (told[j].id != 0) assert_true(is_shown(told[j].room, told[j].id));
+            else assert_non_null(find_by(same_room(store, told[j].room), told[j].by));
+        }
+        free_store(store);
+        syncer = of_store;
+    }
+    fault.kinds = kinds_then;
+    platter.is_on = 1;
+}
+
+static void whatever_a_power_cut_takes_it_was_neither_shown_nor_answered(void **state)
+{
+    static struct told told[64];
+    uint64_t seed, lost = 0, shown = 0;
+    size_t count, act;
+    unsigned k;
+
+    (void)state;
+    stop();
+    options_like(3, 200000, 32);
+    world.options.sync = STORE_SYNC_ALWAYS;
+    for (k = 0; k < 120; k++) {
+        remove(world.path);
+        platter.is_on = 1;
+        start();
+        seed = k;
+        count = 0;
+        for (act = 0; act < 60; act++) {
+            struct store_member *member = chance_member(&seed), *other;
+            struct store_receipt receipt;
+            char name[8];
+            snprintf(name, sizeof name, "N%u", (unsigned)act);
+            switch (random_below(&seed, 10)) {
+            case 0:
+            case 1:
+                if (try_join(random_below(&seed, 2) ? "tea" : "milk", name, &other) != STORE_OK) break;
+                told[count++] = (struct told){other->room, 0, other->by, store_mark(world.store)};
+                break;
+            case 2:
+            case 3:
+            case 4:
+                if (member == NULL || try_say(member, "hi", 0, &receipt) != STORE_OK) break;
+                told[count++] = (struct told){member->room, receipt.id, 0, receipt.mark};
+                break;
+            case 5: (void)store_tick(world.store, world.now); break;
+            case 6: (void)answer_sync(); break;
+            case 7:
+                if (random_below(&seed, 3) == 0) store_rewrite(world.store, world.now);
+                break;
+            case 8:
+                break_disk(CALL_FSYNC, EIO, k % 2), fault.after = (long)random_below(&seed, 3);
+                if (k % 16 == 1 && act == 40) kill_child(), store_synced(world.store, world.now);
+                break;
+            default: world.now.mono_ms += (int64_t)random_below(&seed, 2) * LOST_MS; break;
+            }
+            lost += world.store->lost != 0;
+            check_power_cut(told, count);
+        }
+        heal();
+        syncer.is_slow = 0;
+        later(2 * RETRY_MS);
+        check_power_cut(told, count);
+        for (act = 0; act < count; act++) assert_true(lasts(told[act].mark));
+        shown += count;
+        syncer.is_slow = 1;
+        kill_store();
+        wipe_platter();
+    }
+    assert_true(lost > 100 && shown > 1000);
+}
+
 /* ---- what a start refuses ---- */
 
 static void a_second_server_on_the_same_file_is_refused(void **state)
@@ -3906,6 +4648,34 @@ int main(void)
         {"the file is written anew when it has grown to twice what is held",
          the_file_is_written_anew_when_it_has_grown_to_twice_what_is_held, begin, end, NULL},
         {"whatever fails nothing acknowledged is lost", whatever_fails_nothing_acknowledged_is_lost, begin, end, NULL},
+        {"one fsync is for all who came before it", one_fsync_is_for_all_who_came_before_it, begin_always, end, NULL},
+        {"what is not shown is nowhere to be seen", what_is_not_shown_is_nowhere_to_be_seen, begin_always, end, NULL},
+        {"a repeated nonce waits with its message", a_repeated_nonce_waits_with_its_message, begin_always, end, NULL},
+        {"a ring full of what nobody has seen takes no more",
+         a_ring_full_of_what_nobody_has_seen_takes_no_more, begin_always, end, NULL},
+        {"a failed fsync of file or folder loses the file one of a new file does not",
+         a_failed_fsync_of_file_or_folder_loses_the_file_one_of_a_new_file_does_not, begin_always, end, NULL},
+        {"a new file that fails too is tried until it lasts",
+         a_new_file_that_fails_too_is_tried_until_it_lasts, begin_always, end, NULL},
+        {"a folder that cannot be synced does not wear the disk out",
+         a_folder_that_cannot_be_synced_does_not_wear_the_disk_out, begin, end, NULL},
+        {"who leaves does not put a rewrite off", who_leaves_does_not_put_a_rewrite_off, begin_always, end, NULL},
+        {"who leaves while a new file is synced has left for good",
+         who_leaves_while_a_new_file_is_synced_has_left_for_good, begin, end, NULL},
+        {"while a rewrite goes on both files are waited for",
+         while_a_rewrite_goes_on_both_files_are_waited_for, begin_always, end, NULL},
+        {"a room made while the new file is synced is in it",
+         a_room_made_while_the_new_file_is_synced_is_in_it, begin_always, end, NULL},
+        {"the loop syncs where there is no child", the_loop_syncs_where_there_is_no_child, begin_always, end, NULL},
+        {"a child that is killed at a new file leaves the old one",
+         a_child_that_is_killed_at_a_new_file_leaves_the_old_one, begin_always, end, NULL},
+        {"a stop does again what the child was at", a_stop_does_again_what_the_child_was_at, begin_always, end, NULL},
+        {"an exit file is written when told to and not before",
+         an_exit_file_is_written_when_told_to_and_not_before, begin_exit, end, NULL},
+        {"an exit file that could not be written is tried again",
+         an_exit_file_that_could_not_be_written_is_tried_again, begin_exit, end, NULL},
+        {"whatever a power cut takes it was neither shown nor answered",
+         whatever_a_power_cut_takes_it_was_neither_shown_nor_answered, begin_always, end, NULL},
         {"a second server on the same file is refused", a_second_server_on_the_same_file_is_refused, begin, end, NULL},
         {"what cannot be a data file is refused with a sentence", what_cannot_be_a_data_file_is_refused_with_a_sentence,
          begin, end, NULL},
