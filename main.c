@@ -1416,6 +1416,18 @@ static int set_up_signals(struct chat *chat)
 
 /* ---- main ---- */
 
+/* Standard input, output and error, where they are closed: else a file or a pipe of ours would take their numbers, and
+ * what is printed would go there. */
+static int open_standard(void)
+{
+    int fd;
+
+    for (fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd) return -1;
+    }
+    return 0;
+}
+
 static void fill_store_options(struct chat *chat, struct store_options *store_options)
 {
     memset(store_options, 0, sizeof *store_options);
@@ -1521,6 +1533,7 @@ int main(int argc, char **argv)
     static struct chat chat;
     int status;
 
+    if (open_standard() != 0) return 1; /* there is nowhere to say so */
     set_fallbacks(&chat.settings);
     status = read_command(&chat.settings, argc, argv);
     if (status >= 0) return status;
