@@ -217,6 +217,7 @@ struct store {
     int rewrite_fault;      /* likewise of the last rewrite */
     int is_kept;            /* the file is a damaged one, kept as it is: nothing is written to it, but a new one */
     int lost;               /* errno of an fsync that failed: what the file holds is not known; 0: it is */
+    int is_lost_again;      /* if one fails now: that was told, and none of file and folder has ended well since */
     int behind;             /* the file lacks something: a rewrite is wanted */
     int64_t unsynced_ms;    /* written, and no fsync begun since; -1: nothing */
     int is_renamed;         /* the folder has a name for the file that is not fsynced */
@@ -1366,13 +1367,17 @@ static void show_asked(struct store *store)
 }
 
 /* After a failed fsync nobody knows what the disk has of the file (a second one may well succeed): it is written
- * anew. */
+ * anew, soon the first time; what fails again and again is told once, and must not wear the disk out. */
 static void lose_file(struct store *store, int error, struct store_time now)
 {
-    tell(store, "%s could not be synced (%s): it counts as lost and is written anew.", store->path, strerror(error));
+    if (!store->is_lost_again) {
+        tell(store, "%s could not be synced (%s): it counts as lost and is written anew.", store->path,
+             strerror(error));
+    }
     store->lost = error;
     store->behind = 1;
-    store->retry_ms = now.mono_ms + LOST_MS;
+    store->retry_ms = now.mono_ms + (store->is_lost_again ? RETRY_MS : LOST_MS);
+    store->is_lost_again = 1;
     if (store->options.sync == STORE_SYNC_ALWAYS) set_fault(store, error);
 }
 
@@ -1416,6 +1421,7 @@ static void end_round(struct store *store, const int errors[SYNC_TARGETS], struc
 
     store->round = 0;
     if (error != 0) lose_file(store, error, now);
+    else if (round & (SYNC_FILE | SYNC_FOLDER)) store->is_lost_again = 0;
     if (round & SYNC_FOLDER) store->is_renamed = 0; /* or there will be another name */
     if (round & SYNC_NEW && store->rewrite.is_syncing) end_rewrite_round(store, errors[1], now);
     if (error != 0 || store->round_mark <= store->synced_mark) return;
@@ -1880,9 +1886,12 @@ void store_leave(struct store_member *member, struct store_time now)
     store->batch.length = 0;
     put_gone_record(&store->batch, member);
     if (append(store, room, now) != 0) { /* it takes effect all the same, and is written when there is space */
+        if (store->rewrite.fd < 0 && !store->behind) store->retry_ms = now.mono_ms + RETRY_MS;
         store->behind = 1;
-        if (store->rewrite.fd < 0) store->retry_ms = now.mono_ms + RETRY_MS;
-        if (is_copied(store, room)) append_to_copy(store, now);
+        if (is_copied(store, room)) {
+            append_to_copy(store, now);
+            if (store->unsynced_ms < 0) store->unsynced_ms = now.mono_ms; /* its fsync may have begun */
+        }
     }
     remove_member(member, now);
 }
@@ -3049,7 +3058,31 @@ static int lock(struct store *store, char *reason)
     return -1;
 }
 
-/* Keeps the damaged file as FILE.damaged-N, the first N that is free. Returns -1 if that can't be. */
+/* Copies the file to KEPT, which must be new. Returns -1 with errno. */
+static int copy_file(struct store *store, const char *kept)
+{
+    int error, from, to = disk.open(kept, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ssize_t count = -1;
+
+    if (to < 0) return -1;
+    from = disk.open(store->path, O_RDONLY | O_CLOEXEC, 0);
+    while (from >= 0) {
+        do count = disk.read(from, store->batch.bytes, store->batch.size);
+        while (count < 0 && errno == EINTR);
+        if (count <= 0) break;
+        count = write_all(to, store->batch.bytes, (size_t)count);
+        if (count < 0) break;
+    }
+    error = errno;
+    if (from >= 0) (void)disk.close(from);
+    (void)disk.close(to);
+    if (count < 0) (void)disk.unlink(kept);
+    errno = error;
+    return (int)count;
+}
+
+/* Keeps the damaged file as FILE.damaged-N, the first N that is free: a link, or where there are none (FAT) a copy.
+ * Returns -1 if that can't be. */
 static int keep_damaged(struct store *store)
 {
     char *kept = with_suffix(store->path, ".damaged-4294967295");
@@ -3057,8 +3090,11 @@ static int keep_damaged(struct store *store)
     int result = -1;
 
     if (kept != NULL) {
-        do (void)sprintf(kept, "%s.damaged-%u", store->path, ++n);
-        while ((result = disk.link(store->path, kept)) != 0 && errno == EEXIST && n < 10000);
+        do {
+            (void)sprintf(kept, "%s.damaged-%u", store->path, ++n);
+            result = disk.link(store->path, kept);
+            if (result != 0 && errno != EEXIST) result = copy_file(store, kept);
+        } while (result != 0 && errno == EEXIST && n < 10000);
     }
     if (result == 0) tell(store, "the damaged file is kept as %s.", kept);
     else tell(store, "the damaged file could not be kept beside (%s).", strerror(errno));

@@ -2945,10 +2945,31 @@ static void damage_is_told_where_it_cannot_be_kept_beside(void **state)
     make_sample();
     sample.bytes[20] ^= 1;
     write_whole(world.path, sample.bytes, sample.length);
-    break_disk(CALL_LINK, EPERM, 1); /* FAT has no links */
+    break_disk(CALL_LINK | CALL_WRITE, EIO, 2);
     start();
-    assert_non_null(strstr(world.told, "could not be kept beside (Operation not permitted)"));
+    assert_non_null(strstr(world.told, "could not be kept beside (Input/output error)"));
+    assert_false(exists(beside(".damaged-1")));
     assert_non_null(who("tea", "Anna"));
+    free(sample.bytes);
+}
+
+static void a_damaged_file_is_copied_beside_where_there_are_no_links(void **state)
+{
+    char *kept;
+    size_t length;
+
+    (void)state;
+    make_sample();
+    sample.bytes[20] ^= 1;
+    write_whole(world.path, sample.bytes, sample.length);
+    write_whole(beside(".damaged-1"), "older", 5);
+    break_disk(CALL_LINK, EPERM, 2); /* as on FAT */
+    start();
+    assert_non_null(strstr(world.told, ".damaged-2"));
+    kept = read_whole(beside(".damaged-2"), &length);
+    assert_int_equal(length, sample.length);
+    assert_memory_equal(kept, sample.bytes, length);
+    free(kept);
     free(sample.bytes);
 }
 
@@ -3852,6 +3873,7 @@ static void a_folder_that_cannot_be_synced_does_not_wear_the_disk_out(void **sta
 {
     size_t rewrites = 0;
     struct stat before, after;
+    const char *line;
     int i;
 
     (void)state;
@@ -3869,6 +3891,9 @@ static void a_folder_that_cannot_be_synced_does_not_wear_the_disk_out(void **sta
         before = after;
     }
     assert_in_range(rewrites, 3, 8);
+    line = strstr(world.told, "could not be synced");
+    assert_non_null(line);
+    assert_null(strstr(line + 1, "could not be synced"));
 }
 
 static void who_leaves_does_not_put_a_rewrite_off(void **state)
@@ -4615,6 +4640,8 @@ int main(void)
         {"damage is told where it cannot be kept beside", damage_is_told_where_it_cannot_be_kept_beside, begin, end,
          NULL},
         {"rooms that come and go do not stop a rewrite", rooms_that_come_and_go_do_not_stop_a_rewrite, begin, end, NULL},
+        {"a damaged file is copied beside where there are no links",
+         a_damaged_file_is_copied_beside_where_there_are_no_links, begin, end, NULL},
         {"a damaged file is kept as it is until a new one is written",
          a_damaged_file_is_kept_as_it_is_until_a_new_one_is_written, begin, end, NULL},
         {"much damage hides no record", much_damage_hides_no_record, begin, end, NULL},
