@@ -1198,6 +1198,7 @@ static enum progress write_output(struct http_connection *connection)
         sent = send_parts(connection, parts, count);
         if (sent <= 0) return sent == 0 ? BLOCKED : BROKEN;
         taken = (size_t)sent - took_pending(connection, (size_t)sent);
+        if (taken == 0) continue; /* NULL + 0 is undefined in C */
         connection->body.at += taken;
         connection->body.length -= taken;
     }
