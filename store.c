@@ -2504,6 +2504,7 @@ struct load {
     uint64_t good_end;          /* behind the last intact record */
     int is_eof;
     int is_astray;              /* window[start] lies within damage */
+    int has_hole;               /* there are zeros in the damage: a power cut's, and nothing behind them was fsynced */
     int is_zeros, is_ours;      /* nothing but zeros; something that begins like a record */
     uint64_t bad, bad_regions;  /* damaged bytes before an intact record */
     uint64_t torn, torn_starts; /* likewise behind the last one so far, and records that begin there */
@@ -2512,7 +2513,8 @@ struct load {
     char *reason;               /* set if the file is not for this server */
 };
 
-/* Damage may have hidden that a room or a member had given way: then one does so now, and no start is refused. */
+/* Damage may have hidden that a room, a member or a name was given up: then it is now, and no start is refused. Behind a
+ * hole it is the newcomer that gives way, since nobody was promised that it lasts. */
 static int is_damaged(const struct load *load) { return load->bad > 0 || load->torn > 0; }
 
 static struct store_room *silent_room(struct store *store)
@@ -2543,6 +2545,7 @@ static struct store_room *loaded_room(struct load *load, const struct store_name
 
     if (room != NULL) return room;
     spot = free_place(store);
+    if (spot == NULL && load->has_hole) return NULL;
     if (spot == NULL && is_damaged(load)) {
         spot = silent_room(store);
         remove_room(spot, load->now);
@@ -2607,12 +2610,39 @@ static void load_nonces(struct scan *scan, struct nonce nonces[NONCES_MAX])
     } while (next_is(scan, ','));
 }
 
+/* Whether a hole has taken the message ID of ROOM, whose nonce a member's record still knows. */
+static int is_lost(const struct load *load, const struct store_room *room, uint64_t id)
+{
+    const struct ring *ring = &room->ring;
+    uint64_t at;
+
+    if (!load->has_hole) return 0;
+    if (ring->tail == ring->head) return 1; /* the newest is always held */
+    if (id < frame_id(ring, ring->tail)) return 0;
+    at = frame_after(ring, id - 1);
+    return at == ring->head || frame_id(ring, at) != id;
+}
+
+/* Gives MEMBER the nonces of its record, the oldest first, but for those of lost messages: a retry says these again. */
+static void take_nonces(const struct load *load, struct store_member *member, const struct nonce nonces[NONCES_MAX])
+{
+    size_t i;
+
+    memset(member->nonces, 0, sizeof member->nonces);
+    member->nonce_next = 0;
+    for (i = 0; i < NONCES_MAX; i++) {
+        if (is_lost(load, member->room, nonces[i].id)) continue;
+        add_nonce(member, nonces[i].digest, nonces[i].id, nonces[i].t);
+    }
+}
+
 /* The member BY of ROOM under NAME, made or renamed; who has that name is gone. NULL if there is no place. */
 static struct store_member *loaded_member(struct load *load, struct store_room *room, uint64_t by,
                                           const struct store_name *name, const unsigned char key[STORE_KEY_SIZE])
 {
     struct store_member *member = find_by(room, by), *other = find_name(room, name);
 
+    if (other != NULL && other != member && load->has_hole) return NULL;
     if (other != NULL && other != member) remove_member(other, load->now);
     if (member != NULL) {
         place at = member_place(member);
@@ -2622,6 +2652,7 @@ static struct store_member *loaded_member(struct load *load, struct store_room *
         set_key(member, key);
         return member;
     }
+    if (room->count == load->store->options.members && load->has_hole) return NULL;
     if (room->count == load->store->options.members && is_damaged(load)) remove_member(silent_member(room), load->now);
     if (room->count == load->store->options.members) {
         (void)snprintf(load->reason, STORE_REASON_SIZE,
@@ -2659,9 +2690,7 @@ static int load_member(struct load *load, struct scan *scan)
     if (member == NULL) return -1;
     member->said = said;
     member->absent_ms = (int64_t)absent_ms;
-    memcpy(member->nonces, nonces, sizeof nonces);
-    for (i = 0; i < NONCES_MAX && nonces[i].digest != 0; i++) continue;
-    member->nonce_next = (unsigned char)(i % NONCES_MAX);
+    take_nonces(load, member, nonces);
     return 0;
 }
 
@@ -2869,6 +2898,7 @@ static void skip_damage(struct load *load)
 
     for (i = 1; i < left && !may_begin(at, i, left); i++) {
         load->is_zeros &= at[i - 1] == 0;
+        load->has_hole |= at[i - 1] == 0 && at[i] == 0;
         load->torn_marks += at[i - 1] != 0;
         load->torn_frames += at[i - 1] == '\n' && left - i >= 4 && memcmp(at + i, "id: ", 4) == 0;
     }
@@ -3335,6 +3365,7 @@ int store_close(struct store *store, struct store_time now)
     stop_syncer(store);
     if (store->round != 0) store->unsynced_ms = now.mono_ms; /* what it was at is done again */
     store->is_running = store->round = 0;
+    if (store->rewrite.is_syncing) abandon_rewrite(store, now); /* its fsync may have failed, and a second one not */
     store_rewrite(store, now);
     settle(store, now);
     error = store->rewrite_fault != 0 ? store->rewrite_fault : store->lost;

@@ -3128,6 +3128,89 @@ static void zeros_are_a_power_cut_s_trace(void **state)
     free(sample.bytes);
 }
 
+/* A start after a power cut that left zeros in the records from FROM to TO of the file, bar the last newline, which lies
+ * in the next block. */
+static void start_with_hole(uint64_t from, uint64_t to)
+{
+    size_t length;
+    char *bytes;
+
+    kill_store();
+    bytes = read_whole(world.path, &length);
+    assert_true(from < to && to <= length);
+    memset(bytes + from, 0, (size_t)(to - 1 - from));
+    write_whole(world.path, bytes, length);
+    free(bytes);
+    start();
+}
+
+static void behind_a_hole_the_newcomer_gives_way(void **state)
+{
+    struct store_member *bob, *carol;
+    struct store_name name;
+    uint64_t from, to;
+    int i;
+
+    (void)state;
+    stop();
+    options_like(2, STORE_HISTORY_MIN, 2);
+    start();
+    say(join("tea", "Ann"), "hi");
+    bob = join("tea", "Bob");
+    say(bob, "hi");
+    say(bob, "again");
+    from = world.store->size;
+    store_leave(bob, world.now); /* of which a start will not know, */
+    to = world.store->size;
+    (void)join("tea", "Dan");
+    start_with_hole(from, to);
+    assert_non_null(who("tea", "Ann")); /* though she said least */
+    assert_non_null(who("tea", "Bob"));
+    assert_null(who("tea", "Dan"));
+    from = world.store->size;
+    name = member_name("Anna");
+    assert_int_equal(store_rename(who("tea", "Ann"), &name, world.now), STORE_OK);
+    to = world.store->size;
+    name = member_name("Ann");
+    assert_int_equal(store_rename(who("tea", "Bob"), &name, world.now), STORE_OK);
+    start_with_hole(from, to);
+    assert_int_equal(who("tea", "Ann")->said, 1);
+    assert_int_equal(who("tea", "Bob")->said, 2);
+    later(SECOND);
+    carol = join("milk", "Carol");
+    say(carol, "hi");
+    for (i = 0; i < 11; i++) {
+        store_seen(who("tea", "Ann"), world.now);
+        later(MINUTE);
+    }
+    from = world.store->size;
+    (void)join("coffee", "Eve"); /* and milk gives way */
+    to = world.store->size;
+    assert_null(find_room("milk"));
+    (void)join("coffee", "Fay");
+    start_with_hole(from, to);
+    assert_non_null(who("tea", "Ann")); /* though that room was silent for longest */
+    assert_non_null(who("milk", "Carol"));
+    assert_null(find_room("coffee"));
+}
+
+static void a_nonce_whose_message_a_hole_took_says_it_again(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    uint64_t kept = say_once(ann, "kept", 6), lost, from = world.store->size, to;
+    struct store_name name = {4, "Anna"};
+
+    (void)state;
+    lost = say_once(ann, "lost", 7);
+    to = world.store->size;
+    assert_int_equal(store_rename(ann, &name, world.now), STORE_OK); /* her record knows both nonces */
+    start_with_hole(from, to);
+    ann = who("tea", "Anna");
+    assert_true(say_once(ann, "kept", 6) == kept);
+    assert_true(say_once(ann, "lost", 7) > lost);
+    check_crash();
+}
+
 static void every_start_moves_the_numbers_on(void **state)
 {
     uint64_t id, by, other;
@@ -3450,6 +3533,25 @@ static void a_lost_file_s_messages_wait_for_the_new_one_s_name(void **state)
     assert_int_equal(answer_sync(), SYNC_FOLDER);
     assert_true(store_lasts(world.store, mark));
     assert_int_equal(find_room("tea")->ring.shown, find_room("tea")->ring.head);
+}
+
+static void a_stop_does_not_trust_a_file_whose_fsync_went_on(void **state)
+{
+    struct stat begun, named;
+
+    (void)state;
+    say(join("tea", "Ann"), "hi");
+    later(SECOND);
+    syncer.is_slow = 1;
+    store_rewrite(world.store, world.now);
+    while (!world.store->rewrite.is_syncing) (void)tick();
+    assert_int_equal(link(beside(".new"), beside(".begun")), 0); /* so that its number is not given again */
+    stop(); /* the child's answer is not read: it may have failed, and the next fsync succeeds */
+    assert_int_equal(stat(beside(".begun"), &begun), 0);
+    assert_int_equal(stat(world.path, &named), 0);
+    assert_true(begun.st_ino != named.st_ino);
+    start();
+    assert_non_null(who("tea", "Ann"));
 }
 
 static void a_round_that_the_child_did_not_answer_counts_as_failed(void **state)
@@ -4649,6 +4751,9 @@ int main(void)
         {"a foreign file is refused and left untouched", a_foreign_file_is_refused_and_left_untouched, begin, end,
          NULL},
         {"zeros are a power cut's trace", zeros_are_a_power_cut_s_trace, begin, end, NULL},
+        {"behind a hole the newcomer gives way", behind_a_hole_the_newcomer_gives_way, begin, end, NULL},
+        {"a nonce whose message a hole took says it again", a_nonce_whose_message_a_hole_took_says_it_again, begin, end,
+         NULL},
         {"every start moves the numbers on", every_start_moves_the_numbers_on, begin, end, NULL},
         {"the moved numbers are synced before the start is over", the_moved_numbers_are_synced_before_the_start_is_over,
          begin, end, NULL},
@@ -4666,6 +4771,8 @@ int main(void)
         {"a room that gives way in the middle of a rewrite is gone",
          a_room_that_gives_way_in_the_middle_of_a_rewrite_is_gone, begin, end, NULL},
         {"the longest records fit", the_longest_records_fit, begin, end, NULL},
+        {"a stop does not trust a file whose fsync went on", a_stop_does_not_trust_a_file_whose_fsync_went_on, begin,
+         end, NULL},
         {"a lost file's messages wait for the new one's name", a_lost_file_s_messages_wait_for_the_new_one_s_name,
          begin, end, NULL},
         {"a round that the child did not answer counts as failed",
