@@ -3142,7 +3142,7 @@ static int is_torn_record(const struct load *load)
 /* Does away with what load_file passed over, and says so. */
 static void mend(struct store *store, const struct load *load, struct store_time now)
 {
-    int is_torn = is_torn_record(load);
+    int is_torn = is_torn_record(load), old_fd = store->fd;
 
     store->size = load->offset;
     if (load->offset == 0) return;
@@ -3154,7 +3154,8 @@ static void mend(struct store *store, const struct load *load, struct store_time
         if (store->options.sync == STORE_SYNC_EXIT) return;
         store_rewrite(store, now);
         settle(store, now);
-        if (!store->behind || store->is_kept || load->torn == 0) return; /* else records can't follow what is torn */
+        if (store->fd != old_fd) return; /* it is a new file, even if an fsync has failed since */
+        if (store->is_kept || load->torn == 0) return; /* else records can't follow what is torn */
     } else if (is_torn) {
         if (store->options.sync == STORE_SYNC_EXIT) return; /* it is written anew as a whole, and not before */
         tell(store, "%s ended in a torn record: %llu bytes were cut off.", store->path, (unsigned long long)load->torn);

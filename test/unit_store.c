@@ -3041,6 +3041,31 @@ static void much_damage_hides_no_record(void **state)
     free(sample.bytes);
 }
 
+/* A damaged file with a torn end is written anew; then the folder's fsync fails. */
+static void a_new_file_is_not_cut_where_the_damaged_one_was(void **state)
+{
+    char *wanted, *found;
+
+    (void)state;
+    make_sample();
+    sample.bytes[sample.ends[1] - 4] ^= 1;
+    write_whole(world.path, sample.bytes, sample.length - 3);
+    break_disk(CALL_FSYNC, EIO, 100);
+    fault.after = 1;
+    start();
+    heal();
+    wanted = dump_store(world.store, 0);
+    kill_store();
+    world.told[0] = '\0';
+    start();
+    assert_string_equal(world.told, "");
+    found = dump_store(world.store, 0);
+    assert_string_equal(found, wanted);
+    free(wanted);
+    free(found);
+    free(sample.bytes);
+}
+
 /* A text that looks like a record, with its right sum, and cut out of its line by damage. */
 static void no_text_can_pass_for_a_record(void **state)
 {
@@ -4746,6 +4771,8 @@ int main(void)
          a_damaged_file_is_copied_beside_where_there_are_no_links, begin, end, NULL},
         {"a damaged file is kept as it is until a new one is written",
          a_damaged_file_is_kept_as_it_is_until_a_new_one_is_written, begin, end, NULL},
+        {"a new file is not cut where the damaged one was", a_new_file_is_not_cut_where_the_damaged_one_was, begin, end,
+         NULL},
         {"much damage hides no record", much_damage_hides_no_record, begin, end, NULL},
         {"no text can pass for a record", no_text_can_pass_for_a_record, begin, end, NULL},
         {"a foreign file is refused and left untouched", a_foreign_file_is_refused_and_left_untouched, begin, end,
