@@ -782,7 +782,7 @@ static int parse_head(struct http_request *request, const unsigned char *at, siz
 {
     struct http_bytes rest, line;
     struct http_field field;
-    int result = 0, status = 0;
+    int result, status = 0;
 
     memset(request, 0, offsetof(struct http_request, fields));
     request->field_count = 0;
@@ -2247,8 +2247,8 @@ static void sweep_slice(struct http_server *server)
     size_t count, i;
 
     if (server->sweep_at > quiet->count) server->sweep_at = quiet->count;
-    count = server->sweep_left < SWEEP_SLICE ? server->sweep_left : SWEEP_SLICE;
-    if (count > server->sweep_at) count = server->sweep_at;
+    count = server->sweep_left < server->sweep_at ? server->sweep_left : server->sweep_at;
+    if (count > SWEEP_SLICE) count = SWEEP_SLICE;
     server->sweep_left = count == 0 ? 0 : server->sweep_left - count;
     server->sweep_at -= count;
     if (count == 0 || net.poll(quiet->fds + server->sweep_at, (nfds_t)count, 0) < 0) return; /* EINTR: next time */

@@ -902,16 +902,20 @@ static struct store_member *add_member(struct store_room *room, uint64_t by, con
     return member;
 }
 
+static void drop_typer(struct store_room *room, size_t i, struct store_time now)
+{
+    room->typer_count--;
+    memmove(&room->typers[i], &room->typers[i + 1], (room->typer_count - i) * sizeof room->typers[0]);
+    state_changed(room, &room->typing, now);
+}
+
 static void stop_typing(struct store_member *member, struct store_time now)
 {
     struct store_room *room = member->room;
     size_t i;
 
     for (i = 0; i < room->typer_count && room->typers[i].by != member->by; i++) continue;
-    if (i == room->typer_count) return;
-    room->typer_count--;
-    memmove(&room->typers[i], &room->typers[i + 1], (room->typer_count - i) * sizeof room->typers[0]);
-    state_changed(room, &room->typing, now);
+    if (i < room->typer_count) drop_typer(room, i, now);
 }
 
 static void has_gone(struct store_member *member, struct store_time now)
@@ -1689,7 +1693,7 @@ static void expire_typing(struct store_room *room, struct store_time now)
 
     while (i < room->typer_count) {
         if (room->typers[i].until_ms <= now.mono_ms) {
-            stop_typing(member_at(room, room->typers[i].member), now);
+            drop_typer(room, i, now);
         } else {
             room_is_due(room, room->typers[i++].until_ms);
         }
@@ -1828,14 +1832,18 @@ enum store_result store_join(struct store *store, const struct store_name *room_
                              const unsigned char key[STORE_KEY_SIZE], struct store_time now,
                              struct store_member **member)
 {
-    struct store_room fresh, *spot = store_find(store, room_name), *room = spot != NULL ? spot : &fresh;
+    struct store_room fresh, *spot = store_find(store, room_name), *room = spot;
     struct store_member newcomer, *given = NULL;
     struct store_bytes called;
     enum store_result result;
 
     store->batch.length = 0;
-    if (spot == NULL) result = join_new_room(store, room_name, now, &fresh, &spot);
-    else result = join_place(spot, name, now, &given);
+    if (room == NULL) {
+        room = &fresh;
+        result = join_new_room(store, room_name, now, room, &spot);
+    } else {
+        result = join_place(room, name, now, &given);
+    }
     if (result != STORE_OK) return result;
     if (given != NULL) put_gone_record(&store->batch, given);
     memset(&newcomer, 0, sizeof newcomer);
@@ -2470,6 +2478,7 @@ static void scan_name(struct scan *scan, unsigned char stop, int is_room, struct
 {
     const unsigned char *end = scan->bad ? NULL : memchr(scan->at, stop, (size_t)(scan->end - scan->at));
     struct store_bytes text;
+    enum store_result result;
     const char *reason;
 
     name->length = 0;
@@ -2479,8 +2488,9 @@ static void scan_name(struct scan *scan, unsigned char stop, int is_room, struct
     }
     text.at = scan->at;
     text.length = (size_t)(end - scan->at);
-    scan->bad = (is_room ? store_room_name : store_member_name)(text, name, &reason) != STORE_OK ||
-                name->length != text.length || memcmp(name->bytes, text.at, text.length) != 0;
+    result = is_room ? store_room_name(text, name, &reason) : store_member_name(text, name, &reason);
+    scan->bad = result != STORE_OK || name->length != text.length ||
+                memcmp(name->bytes, text.at, text.length) != 0;
     scan->at = end + 1;
 }
 
