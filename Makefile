@@ -46,23 +46,26 @@ snug.c: main.c http.c http.h store.c store.h .build/page.inc
 run: snug
 	./snug
 
-# Every test, plain and under the sanitizers. test/setup installs what they need.
+# Every test, plain and under the sanitizers. test/setup installs what they need. What measures runs by itself, once.
 check:
 	test/setup
-	$(MAKE) snug unit-programs .build/asan/snug .build/single/snug
-	test/run $(UNITS) SNUG=$$PWD/snug test/wire_*.mjs test/page_*.mjs \
-	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs test/page_*.mjs \
-	    SNUG=$$PWD/.build/single/snug test/wire_contract.mjs
+	$(MAKE) snug unit-programs fuzz-targets .build/asan/snug .build/single/snug .build/asan/snug_faults .build/slow_fsync.so
+	test/run $(UNITS) test/fuzz/fuzz SNUG=$$PWD/snug test/wire_*.mjs test/page_*.mjs \
+	    test/sync.mjs test/kill_soak.mjs test/attack.mjs \
+	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs test/page_talk.mjs test/page_outage.mjs \
+	    SNUG=$$PWD/.build/asan/snug_faults test/faults.mjs SNUG=$$PWD/.build/single/snug test/wire_contract.mjs
 
-# Likewise, and what takes longer.
-check-all: check lint
+# Likewise, and what takes longer: more of the same, and what reads the code.
+check-all: check lint memcheck eva fuzz
+	test/run CRASH_SEED=1000 CRASH_RUNS=100 .build/crash SNUG=$$PWD/snug KILLS=220 test/kill_soak.mjs \
+	    ATTACK=long test/attack.mjs SNUG=$$PWD/.build/asan/snug_faults FAULTS=long test/faults.mjs
 
 # The unit tests alone; cmocka must be there.
 unit: unit-programs
 	test/run $(UNITS)
 
-UNITS = .build/unit_http .build/unit_store .build/unit_main \
-    .build/asan/unit_http .build/asan/unit_store .build/asan/unit_main
+UNITS = .build/unit_http .build/unit_store .build/unit_main .build/crash \
+    .build/asan/unit_http .build/asan/unit_store .build/asan/unit_main .build/asan/crash
 UNIT = $(CC) $(STRICT) -I.build -g -O1
 UNIT_ASAN = $(CC) $(STRICT) $(SANITIZE) -I.build
 
@@ -79,6 +82,10 @@ unit-programs: $(UNITS)
 .build/unit_main: test/unit_main.c main.c http.c http.h store.c store.h .build/page.inc
 	$(UNIT) -o $@ test/unit_main.c http.c store.c -lcmocka
 
+.build/crash: test/crash.c test/unit.h store.c store.h
+	mkdir -p .build
+	$(UNIT) -o $@ test/crash.c -lcmocka
+
 .build/asan/unit_http: test/unit_http.c test/unit.h http.c http.h
 	mkdir -p .build/asan
 	$(UNIT_ASAN) -o $@ test/unit_http.c -lcmocka
@@ -90,18 +97,101 @@ unit-programs: $(UNITS)
 .build/asan/unit_main: test/unit_main.c main.c http.c http.h store.c store.h .build/page.inc
 	$(UNIT_ASAN) -o $@ test/unit_main.c http.c store.c -lcmocka
 
+.build/asan/crash: test/crash.c test/unit.h store.c store.h
+	mkdir -p .build/asan
+	$(UNIT_ASAN) -o $@ test/crash.c -lcmocka
+
 # The server under the sanitizers.
 .build/asan/snug: main.c http.c http.h store.c store.h .build/page.inc
 	$(UNIT_ASAN) -o $@ main.c http.c store.c
+
+# The same with test/faults.c in front of the system calls that it wraps.
+.build/asan/snug_faults: test/faults.c main.c http.c http.h store.c store.h .build/page.inc
+	$(UNIT_ASAN) -U_FORTIFY_SOURCE $$(sed -n 's/^WRAP([^,]*, \([a-z_0-9]*\),.*/-Wl,--wrap=\1/p' test/faults.c) \
+	    -o $@ test/faults.c main.c http.c store.c
+
+# A disk and a clock as a test wants them, for LD_PRELOAD.
+.build/slow_fsync.so: test/slow_fsync.c
+	mkdir -p .build
+	$(CC) $(STRICT) -fPIC -shared -o $@ test/slow_fsync.c -ldl
+
+# The server as valgrind runs it.
+.build/snug: main.c http.c http.h store.c store.h .build/page.inc
+	$(UNIT) -o $@ main.c http.c store.c
 
 # The server from its single file, in plain C99.
 .build/single/snug: snug.c
 	mkdir -p .build/single
 	$(CC) -std=c99 -o $@ snug.c
 
-# What reads the code without running it.
+# The fuzz targets; libFuzzer comes with clang (test/setup). Each stands on a unit test.
+FUZZED = test/fuzz/fuzz.h test/fuzz/disk.h test/unit.h test/unit_http.c test/unit_store.c main.c http.c http.h store.c \
+    store.h .build/page.inc
+FUZZ = clang $(STRICT) -Wno-sign-conversion -Wno-string-plus-int -Wno-shadow -I.build -fsanitize=fuzzer
+FUZZ_TARGETS = .build/fuzz/request .build/fuzz/chunks .build/fuzz/text .build/fuzz/file .build/fuzz/chat
+
+# Fuzzes each target for FUZZ_SECONDS (60): make fuzz FUZZ_SECONDS=600
+fuzz: fuzz-targets
+	FUZZ_SECONDS=$(FUZZ_SECONDS) test/fuzz/fuzz run
+
+fuzz-targets: $(FUZZ_TARGETS)
+
+# Which lines of http.c and store.c the corpora do not reach.
+coverage: .build/page.inc
+	test/setup coverage
+	mkdir -p .build/fuzz/coverage
+	for target in request chunks text file chat; do $(FUZZ) -g -O1 -fprofile-instr-generate -fcoverage-mapping \
+	    -o .build/fuzz/coverage/$$target test/fuzz/$$target.c -lcmocka || exit 1; done
+	test/fuzz/fuzz coverage
+
+.build/fuzz/request: test/fuzz/request.c $(FUZZED)
+	mkdir -p .build/fuzz
+	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/request.c -lcmocka
+
+.build/fuzz/chunks: test/fuzz/chunks.c $(FUZZED)
+	mkdir -p .build/fuzz
+	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/chunks.c -lcmocka
+
+.build/fuzz/text: test/fuzz/text.c $(FUZZED)
+	mkdir -p .build/fuzz
+	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/text.c -lcmocka
+
+.build/fuzz/file: test/fuzz/file.c $(FUZZED)
+	mkdir -p .build/fuzz
+	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/file.c -lcmocka
+
+.build/fuzz/chat: test/fuzz/chat.c $(FUZZED)
+	mkdir -p .build/fuzz
+	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/chat.c -lcmocka
+
+# What reads the code without running it; each must have nothing to say. cppcheck goes without the page, which it reads
+# for a minute, and without two rules of taste: variables are declared where a function begins (variableScope), and a
+# loop that does all in its head says `continue` (redundantContinue).
 lint: .build/page.inc
-	for file in main.c http.c store.c; do clang-tidy --quiet $$file -- -std=c99 -I.build || exit 1; done
+	test/setup lint
+	for file in main.c http.c store.c; do \
+	    gcc $(STRICT) -I.build -O2 -fanalyzer -c -o .build/lint.o $$file && \
+	    clang-tidy --quiet $$file -- -std=c99 -I.build || exit 1; \
+	done
+	cppcheck --quiet --error-exitcode=1 --std=c99 --enable=warning,style,performance,portability \
+	    --suppress=variableScope --suppress=redundantContinue main.c http.c store.c
+	shellcheck $$(grep -ls '^#!/bin/sh' .ci/* test/*)
+
+# Memory and descriptors under valgrind: takes minutes.
+memcheck:
+	test/setup memcheck
+	$(MAKE) unit-programs .build/snug
+	mkdir -p .build/memcheck .build/log
+	rm -f .build/log/memcheck.[0-9]*
+	for name in snug unit_http unit_store unit_main; do ln -sf ../../test/memcheck .build/memcheck/$$name || exit 1; done
+	test/run .build/memcheck/unit_http .build/memcheck/unit_store .build/memcheck/unit_main \
+	    SNUG=$$PWD/.build/memcheck/snug test/wire_contract.mjs test/wire_syntax.mjs test/wire_file.mjs \
+	    test/wire_names.mjs test/wire_events.mjs test/memcheck
+
+# The parsers and decoders before Frama-C's Eva, which shows them harmless for all bytes of a few at once: takes minutes.
+eva:
+	test/setup eva
+	test/run test/eva
 
 install: snug
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
@@ -111,4 +201,4 @@ install: snug
 clean:
 	rm -rf .build snug snug.c snug.c.new
 
-.PHONY: all single run check check-all unit unit-programs lint install clean
+.PHONY: all single run check check-all unit unit-programs fuzz fuzz-targets coverage lint memcheck eva install clean
