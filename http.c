@@ -45,7 +45,7 @@
 #define FAN_OUT_SLICE 256      /* readers served between two looks at the busy part */
 #define TURN_BYTES (1 << 20)   /* sent to one connection in one turn */
 #define ACCEPT_SLICE 64        /* connections accepted in one turn */
-#define ANSWER_SLICE 16        /* requests of one connection answered in one turn */
+#define ANSWER_SLICE 16        /* requests of one connection answered in one turn, fewer if the answers are long */
 #define PAUSE_MS 200           /* when the system has no descriptor or memory for what we ask */
 #define VANISHED_MS 30000      /* unacknowledged bytes end a stream (TCP_USER_TIMEOUT) */
 #define STREAM_SNDBUF 32768    /* the kernel doubles it: 64 KiB */
@@ -1776,17 +1776,21 @@ static int may_take(const struct http_connection *connection)
     return connection->state != HELD && connection->state != STREAMING;
 }
 
-/* Takes and answers requests as long as they are whole and the peer takes the answers; what is then left of them waits
- * for the next turn, as if the peer had no room: others are answered in between. */
+/* Whether so much is answered that it should leave. */
+static int is_laden(const struct http_connection *connection)
+{
+    return connection->body.length > 0 || connection->pulls || pending(connection) > PENDING_MAX;
+}
+
+/* Takes and answers requests that are whole, as many as a turn has; what is then left of them waits for the next turn,
+ * as if the peer had no room: others are answered in between. */
 static enum progress answer_requests(struct http_connection *connection)
 {
     enum progress progress = write_answer(connection);
-    int left;
+    int left = ANSWER_SLICE;
 
-    for (left = ANSWER_SLICE; left > 0 && progress == SENT && may_take(connection) && take_request(connection); left--) {
-        if (connection->body.length > 0 || connection->pulls || pending(connection) > PENDING_MAX) {
-            progress = write_answer(connection);
-        }
+    while (left > 0 && progress == SENT && may_take(connection) && take_request(connection)) {
+        left = is_laden(connection) ? 0 : left - 1;
     }
     if (progress == SENT && connection->state != STREAMING) progress = write_answer(connection);
     return left == 0 && progress == SENT && may_take(connection) ? BLOCKED : progress;

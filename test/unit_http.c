@@ -1029,7 +1029,7 @@ static char *hear_all(const char *bytes, size_t length, const size_t *cuts, size
     }
     while (ann->is_open && ann->said_at < ann->said_length) turn();
     ann->has_ended = 1;
-    if (ann->is_open) turn();
+    for (i = 0; i < 3 && ann->is_open; i++) turn(); /* a long answer is a turn's work */
     assert_false(ann->is_open);
     all = malloc(ann->heard_length + 1);
     assert_non_null(all);
