@@ -77,9 +77,16 @@ struct address {
 /* An answer that waits until what it says lasts (store_lasts). */
 struct promise {
     struct store_member *member; /* if he still is BY */
-    uint64_t by, mark, id;       /* SAID: the message */
-    int64_t t;
-    char token[TOKEN_DIGITS + 1]; /* JOINED */
+    uint64_t by, mark;
+    union {
+        struct {
+            uint64_t id;
+            int64_t t;
+        } message;                /* SAID */
+        char token[TOKEN_DIGITS]; /* JOINED */
+    } of;
+    uint32_t name_sum;            /* JOINED: of the name that lasts by then */
+    unsigned char is_new;         /* JOINED: nobody has the token yet */
     unsigned char is_plain_form;
 };
 
@@ -149,8 +156,7 @@ static struct http_bytes bytes_of(const char *text)
     return bytes;
 }
 
-/* HOST without its port, in lower case and without a dot at its end, to TEXT, which may be
- * HOST itself. */
+/* HOST without its port, in lower case and without a dot at its end, to TEXT, which may be HOST itself. */
 static void host_name(struct http_bytes host, char text[HOST_SIZE])
 {
     unsigned char stop = host.length > 0 && host.at[0] == '[' ? ']' : ':';
@@ -627,9 +633,10 @@ static struct http_channel *sync_channel(struct chat *chat)
     return http_channel(chat->server, chat->settings.rooms);
 }
 
-/* The room and the token of a promise become those of the call, as they were when it was given. */
-static void recall(struct chat *chat, const struct promise *promise)
+/* The room, the member and the token of a promise become those of the call, as they were when it was given. */
+static void recall(struct chat *chat, const struct reader *reader)
 {
+    const struct promise *promise = &reader->of.promise;
     struct store_bytes name = store_room_called(store_room(promise->member));
     struct http_bytes path;
 
@@ -638,7 +645,8 @@ static void recall(struct chat *chat, const struct promise *promise)
     path.at = name.at;
     path.length = name.length;
     (void)http_percent_encode(path, chat->call.room_path);
-    memcpy(chat->call.token, promise->token, sizeof promise->token);
+    if (reader->kind == JOINED) memcpy(chat->call.token, promise->of.token, TOKEN_DIGITS);
+    chat->call.token[TOKEN_DIGITS] = '\0';
     chat->call.member = promise->member;
 }
 
@@ -668,11 +676,12 @@ static void answer_said(struct chat *chat, struct http_connection *connection, c
     char fields[FIELDS_SIZE] = "Cache-Control: no-store\r\n", json[80];
     int length;
 
-    if (promise->is_plain_form) {
-        reply_see_room(chat, connection, fields, 1);
+    if (promise->is_plain_form) { /* who has left meanwhile is led where leaving leads */
+        reply_see_room(chat, connection, fields, store_by(promise->member) == promise->by);
         return;
     }
-    length = sprintf(json, "{\"id\":%llu,\"t\":%lld}", (unsigned long long)promise->id, (long long)promise->t);
+    length = sprintf(json, "{\"id\":%llu,\"t\":%lld}", (unsigned long long)promise->of.message.id,
+                     (long long)promise->of.message.t);
     reply_json(connection, fields, json, (size_t)length);
 }
 
@@ -687,17 +696,51 @@ static void keep_promise(struct chat *chat, struct http_connection *connection)
     else answer_said(chat, connection, promise);
 }
 
-/* More lasts, or the time is over: then nobody can say whether it does, and who asks again says nothing twice. */
+static uint32_t sum_of(struct store_bytes name)
+{
+    uint32_t sum = 2166136261U; /* FNV-1a */
+    size_t i;
+
+    for (i = 0; i < name.length; i++) sum = (sum ^ name.at[i]) * 16777619U;
+    return sum;
+}
+
+/* He may have taken yet another name while the answer waited: then that one must last too, for he is told that. */
+static void follow_name(struct chat *chat, struct promise *promise)
+{
+    uint32_t sum = sum_of(store_called(promise->member));
+
+    if (sum == promise->name_sum) return;
+    promise->name_sum = sum;
+    promise->mark = store_mark(chat->store);
+}
+
+/* A newcomer who is not answered leaves: nobody has his token, and the name shall be free for the next try. */
+static void break_promise(struct chat *chat, const struct reader *reader)
+{
+    const struct promise *promise = &reader->of.promise;
+
+    if (reader->kind != JOINED || !promise->is_new || store_by(promise->member) != promise->by) return;
+    store_leave(promise->member, now_of(chat));
+}
+
+/* More lasts, or the time is over: then nobody can say whether it does. Who asks again says nothing twice. */
 static void resume_promise(struct chat *chat, struct http_connection *connection, int expired)
 {
     struct reader *reader = http_cursor(connection);
-    const struct promise *promise = &reader->of.promise;
+    struct promise *promise = &reader->of.promise;
     int is_member = store_by(promise->member) == promise->by;
 
-    if (is_member) recall(chat, promise);
-    if (expired && !store_lasts(chat->store, promise->mark)) http_drop(connection);
-    else if (!is_member && (reader->kind == JOINED || promise->is_plain_form)) refuse_stranger(connection);
-    else keep_promise(chat, connection);
+    if (is_member) recall(chat, reader);
+    if (is_member && reader->kind == JOINED) follow_name(chat, promise);
+    if (expired && !store_lasts(chat->store, promise->mark)) {
+        break_promise(chat, reader);
+        http_drop(connection);
+    } else if (!is_member && reader->kind == JOINED) {
+        refuse_stranger(connection);
+    } else {
+        keep_promise(chat, connection);
+    }
 }
 
 /* Promises the answer to REQUEST, which was carried out for the call's member. */
@@ -712,7 +755,6 @@ static struct promise *make_promise(struct chat *chat, const struct http_request
     promise->by = store_by(promise->member);
     promise->mark = store_mark(chat->store);
     promise->is_plain_form = (unsigned char)is_plain_form(request);
-    memcpy(promise->token, chat->call.token, sizeof promise->token);
     return promise;
 }
 
@@ -808,7 +850,9 @@ static void take_name(struct chat *chat, struct http_request *request)
     unsigned char key[STORE_KEY_SIZE];
     enum store_result result;
     const char *reason;
+    struct promise *answer;
     int64_t wait_ms;
+    int is_new;
 
     if (read_form(request, pairs, 1) != 0) return;
     if (store_member_name(for_store(pairs[0].value), &name, &reason) != STORE_OK) {
@@ -819,7 +863,8 @@ static void take_name(struct chat *chat, struct http_request *request)
         refuse_too_fast(connection, "joins", wait_ms);
         return;
     }
-    if (find_member(chat, request) != NULL) {
+    is_new = find_member(chat, request) == NULL;
+    if (!is_new) {
         result = store_rename(chat->call.member, &name, now_of(chat));
     } else if (draw_token(chat, key) == 0) {
         result = store_join(chat->store, &chat->call.room, &name, key, now_of(chat), &chat->call.member);
@@ -831,7 +876,10 @@ static void take_name(struct chat *chat, struct http_request *request)
         refuse_result(connection, result);
         return;
     }
-    (void)make_promise(chat, request, JOINED);
+    answer = make_promise(chat, request, JOINED);
+    memcpy(answer->of.token, chat->call.token, TOKEN_DIGITS);
+    answer->name_sum = sum_of(store_called(answer->member));
+    answer->is_new = (unsigned char)is_new;
     keep_promise(chat, connection);
 }
 
@@ -874,8 +922,8 @@ static void send_message(struct chat *chat, struct http_request *request)
     } else {
         answer = make_promise(chat, request, SAID);
         answer->mark = receipt.mark;
-        answer->id = receipt.id;
-        answer->t = receipt.t;
+        answer->of.message.id = receipt.id;
+        answer->of.message.t = receipt.t;
         keep_promise(chat, connection);
     }
 }
@@ -1152,6 +1200,7 @@ static void reader_gone(void *context, void *cursor)
 
     if (reader->kind == STREAM) store_unfollow(&reader->of.cursor, now_of(chat));
     if (reader->kind == WAITING) store_unwait(&reader->of.cursor, now_of(chat));
+    break_promise(chat, reader);
 }
 
 /* Something happened in the room of a held `messages`, or its time is over. */
@@ -1343,22 +1392,23 @@ static void print_banner(const struct chat *chat, size_t memory)
 static int fit_connections(struct settings *settings)
 {
     struct rlimit limit;
-    rlim_t want = (rlim_t)settings->connections + OTHER_FILES, hard;
+    rlim_t want = (rlim_t)settings->connections + OTHER_FILES, allowed, hard;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0; /* then there is none to fit */
     if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= want) return 0;
+    allowed = limit.rlim_cur;
     hard = limit.rlim_max;
     limit.rlim_cur = want;
     if (hard != RLIM_INFINITY && hard < want) limit.rlim_max = want;
     if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return 0;
-    if (!settings->asked_connections && hard > OTHER_FILES) { /* at least one */
-        limit.rlim_cur = limit.rlim_max = hard;
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* it is no more than is allowed */
-        settings->connections = (size_t)hard - OTHER_FILES;
+    limit.rlim_cur = limit.rlim_max = hard;
+    if (hard < want && setrlimit(RLIMIT_NOFILE, &limit) == 0) allowed = hard; /* else it can't be raised at all */
+    if (!settings->asked_connections && allowed > OTHER_FILES) { /* at least one */
+        settings->connections = (size_t)allowed - OTHER_FILES;
         return 0;
     }
     (void)fprintf(stderr, "snug: the open-files limit (ulimit -n) allows %lu, but %lu connections need %lu.\n",
-                  (unsigned long)hard, (unsigned long)settings->connections, (unsigned long)want);
+                  (unsigned long)allowed, (unsigned long)settings->connections, (unsigned long)want);
     return -1;
 }
 
@@ -1524,7 +1574,8 @@ static int run(struct chat *chat)
     now = now_of(chat);
     http_close(chat->server);
     chat->server = NULL;
-    (void)store_close(chat->store, now); /* what went wrong it has told; no message is lost by it */
+    /* What went wrong the store has told. The old file has every message, but not where this was its only writing. */
+    if (store_close(chat->store, now) != 0 && chat->settings.sync == STORE_SYNC_EXIT) result = -1;
     return result == 0 ? 0 : 1;
 }
 

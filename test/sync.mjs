@@ -401,6 +401,21 @@ describe('fsync', { concurrency: 4 }, () => {
         assert.deepEqual(textsOf(await messages(ann)), ['shown', 'hi']);
     });
 
+    test('with sync=always who takes one name after another is told the last one, and when that lasts', async (t) => {
+        const { server, disk } = await startOn(t, 'always');
+        const ann = await join(server, 'tea', 'Ann');
+        disk.slow();
+        const first = await post(ann, 'join', { name: 'Bea' });
+        await disk.atWork();
+        const second = await post(ann, 'join', { name: 'Cleo' });
+        await expectHeld(first, second);
+        const ended = disk.count('ends');
+        disk.slow(300);
+        assert.equal((await receiptOf(first)).name, 'Cleo');
+        assert.equal(disk.count('ends') - ended, 2, 'the one that had begun before, and one more');
+        assert.equal((await receiptOf(second)).name, 'Cleo');
+    });
+
     test('with sync=always plain forms are answered 303 after the wait', async (t) => {
         const { server, disk } = await startOn(t, 'always');
         const ann = await join(server, 'tea', 'Ann');
@@ -477,15 +492,19 @@ describe('fsync', { concurrency: 4 }, () => {
         const reader = await subscriber(bob);
         disk.slow();
         const held = await post(ann, 'send', { text: 'bye' });
-        const joining = await post(ann, 'join', { name: 'Anna' });
         await disk.atWork();
-        await expectHeld(held, joining);
+        const form = await post(ann, 'send', { text: 'bye all' }, { fields: { Accept: 'text/html,*/*' } });
+        const joining = await post(ann, 'join', { name: 'Anna' });
+        await expectHeld(held, form, joining);
         assert.equal((await ask(ann, 'POST', 'leave')).status, 204);
         await expectQuiet(reader);
         disk.quick();
         await receiptOf(held);
+        const sent = await form.answer('POST');
+        assert.deepEqual([sent.status, sent.field('location')], [303, '/']);
         assert.equal((await joining.answer('POST')).status, 401);
         await expectNext(reader, 'bye');
+        await expectNext(reader, 'bye all');
     });
 
     test('with sync=always a stop while senders wait is clean, and what they said is there', async (t) => {
@@ -612,6 +631,20 @@ describe('fsync', { concurrency: 4 }, () => {
         disk.quick();
         await receiptOf(retry);
         assert.deepEqual(textsOf(await messages(ann)), ['hi']);
+        await join(server, 'tea', 'Bob'); /* nobody has that name: its token was never sent */
+    });
+
+    test('with sync=always who hangs up while his join waits has not joined', async (t) => {
+        const { server, disk } = await startOn(t, 'always');
+        await join(server, 'tea', 'Ann');
+        disk.slow();
+        const held = await post({ server, path: '/r/tea' }, 'join', { name: 'Bob' });
+        await disk.atWork();
+        held.close();
+        for (let i = 0; i < 8; i++) /* it is noticed within three seconds */
+            await disk.later(server, 500);
+        disk.quick();
+        await join(server, 'tea', 'Bob');
     });
 
     /* ---- exit ---- */
@@ -652,6 +685,15 @@ describe('fsync', { concurrency: 4 }, () => {
             assert.equal((await say(again(ann), 'x', '99')).id, list.at(-1).id, 'nonces too');
         }
         assert.equal(fs.statSync(server.file).mode & 0o777, 0o600);
+    });
+
+    test('with sync=exit a stop that can write nothing says so by its status', async (t) => {
+        const { server } = await startOn(t, 'exit');
+        await say(await join(server, 'tea', 'Ann'), 'hi');
+        fs.mkdirSync(`${server.file}.new`);
+        server.isToEnd = true;
+        server.child.kill('SIGTERM');
+        assert.deepEqual(await server.gone, { code: 1, signal: null });
     });
 
     test('with sync=exit a kill loses what came after the last writing, and the next start works', async (t) => {

@@ -1,4 +1,28 @@
 /* unit_main.c: what main.c judges by itself: options, Host, Origin, routes. */
+#ifndef _XOPEN_SOURCE
+#define _XOPEN_SOURCE 700
+#endif
+
+#include <sys/resource.h>
+
+static struct rlimit files;      /* the open-files limit */
+static int can_raise;           /* whether setrlimit() may */
+
+static int paper_getrlimit(struct rlimit *limit)
+{
+    *limit = files;
+    return 0;
+}
+
+static int paper_setrlimit(const struct rlimit *limit)
+{
+    if (limit->rlim_max > files.rlim_max || (limit->rlim_cur > files.rlim_cur && !can_raise)) return -1;
+    files = *limit;
+    return 0;
+}
+
+#define getrlimit(resource, limit) paper_getrlimit(limit)
+#define setrlimit(resource, limit) paper_setrlimit(limit)
 #define main snug_main
 #include "../main.c"
 #undef main
@@ -201,6 +225,36 @@ static void the_page_carries_the_digests_of_its_script_and_style(void **state)
     assert_int_equal(strcmp(chat.page_fields + strlen(chat.page_fields) - 2, "\r\n"), 0);
 }
 
+static void connections_fit_the_open_files(void **state)
+{
+    static const struct {
+        rlim_t soft, hard;
+        int can_raise, asked, result;
+        size_t connections;
+        rlim_t soft_then;
+    } rows[] = {
+        {1024, 4096, 1, 0, 0, 1024, 1056}, {2000, 2000, 1, 0, 0, 1024, 2000}, {512, 512, 1, 0, 0, 480, 512},
+        {256, 512, 1, 0, 0, 480, 512},     {512, 512, 1, 1, -1, 1024, 512},   {32, 32, 1, 0, -1, 1024, 32},
+        /* a sandbox may forbid it, whatever the limit is */
+        {1024, 4096, 0, 0, 0, 992, 1024},  {1024, RLIM_INFINITY, 0, 0, 0, 992, 1024}, {1024, 4096, 0, 1, -1, 1024, 1024},
+        {256, 512, 0, 0, 0, 224, 256},
+    };
+    struct settings settings;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        set_fallbacks(&settings);
+        files.rlim_cur = rows[i].soft;
+        files.rlim_max = rows[i].hard;
+        can_raise = rows[i].can_raise;
+        settings.asked_connections = rows[i].asked;
+        assert_int_equal(fit_connections(&settings), rows[i].result);
+        if (settings.connections != rows[i].connections) fail_msg("row %zu: %zu connections", i, settings.connections);
+        assert_int_equal(files.rlim_cur, rows[i].soft_then);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +265,7 @@ int main(void)
         cmocka_unit_test(a_path_finds_its_route_and_room),
         cmocka_unit_test(waiting_takes_a_number_and_is_capped),
         cmocka_unit_test(the_last_event_id_is_absent_a_number_or_unreadable),
+        cmocka_unit_test(connections_fit_the_open_files),
         cmocka_unit_test(the_page_carries_the_digests_of_its_script_and_style),
     };
 
