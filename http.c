@@ -150,7 +150,7 @@ enum connection_state {
     IDLE,            /* between requests, in idle. read_input: any; IDLE_MS or make_room: FREE */
     READING_HEAD,    /* a part of one is there, in incomplete. read_input: any; REQUEST_MS: 408, CLOSING */
     READING_CONTENT, /* likewise */
-    ANSWERING,       /* the peer has no room, in stalled. write_output: IDLE and on; STALL_MS: FREE */
+    ANSWERING,       /* the peer has no room, or others have their turn, in stalled. advance: any; STALL_MS: FREE */
     HELD,            /* answered later, in held and in its channel. resume: any; the peer goes: FREE */
     STREAMING,       /* in its channel, in stalled while the peer has no room. the peer goes: FREE */
     CLOSING          /* all is said, in closing. the peer goes or LINGER_MS: FREE */
@@ -1466,21 +1466,28 @@ static void address_bytes(const struct sockaddr_storage *from, unsigned char add
 int http_address(struct http_bytes text, unsigned char address[HTTP_ADDRESS_SIZE])
 {
     char copy[INET6_ADDRSTRLEN];
-    struct http_bytes after_colon = text;
+    struct http_bytes port = text;
+    int is_literal = text.length > 0 && text.at[0] == '[';
+    uint64_t number;
 
-    if (text.length > 0 && text.at[0] == '[') {
+    (void)cut(&port, is_literal ? ']' : ':');
+    if (is_literal) {
+        if (port.at == NULL || (port.length > 0 && port.at[0] != ':')) return -1;
         text.at++;
         text.length--;
         text = cut(&text, ']');
+        (void)cut(&port, ':');
+    } else if (port.at != NULL && memchr(port.at, ':', port.length) == NULL) {
+        text = cut(&text, ':');
     } else {
-        (void)cut(&after_colon, ':');
-        if (after_colon.at != NULL && memchr(after_colon.at, ':', after_colon.length) == NULL) text = cut(&text, ':');
+        port.at = NULL;
     }
+    if (port.at != NULL && http_number(port, 65535, &number) != 0) return -1;
     if (text.length >= sizeof copy) return -1;
     memcpy(copy, text.at, text.length);
     copy[text.length] = '\0';
     memcpy(address, v4, sizeof v4);
-    if (inet_pton(AF_INET, copy, address + sizeof v4) == 1) return 0;
+    if (!is_literal && inet_pton(AF_INET, copy, address + sizeof v4) == 1) return 0;
     return inet_pton(AF_INET6, copy, address) == 1 ? 0 : -1;
 }
 
@@ -1815,13 +1822,22 @@ static void stall(struct http_connection *connection)
     poll_for(connection, 0, POLLOUT);
 }
 
-/* The oldest incomplete request (of PEER, if not NULL) is told that it took too long. */
-static int drop_incomplete(struct http_server *server, const struct peer *peer)
+/* Whether the incomplete request of CONNECTION is CLIENT's. Whose a proxy's is nobody knows before its head is whole.
+ * (Its client's entry may have been given to another since; then that one's oldest is what was this one's.) */
+static int is_incomplete_of(const struct http_connection *connection, const struct peer *client)
+{
+    return connection->client == client && (!connection->is_proxy || connection->state == READING_CONTENT);
+}
+
+/* The oldest incomplete request (of CLIENT, if not NULL) is told that it took too long. */
+static int drop_incomplete(struct http_server *server, const struct peer *client)
 {
     struct link *link = server->incomplete.next;
     struct http_connection *connection;
 
-    while (link != &server->incomplete && peer != NULL && turn_of(link)->peer != peer) link = link->next;
+    while (link != &server->incomplete && client != NULL && !is_incomplete_of(turn_of(link), client)) {
+        link = link->next;
+    }
     if (link == &server->incomplete) return 0;
     connection = turn_of(link);
     give_buffer(server, &connection->in); /* so there is one for the sentence */
@@ -1860,7 +1876,8 @@ static int drop_stalled(struct http_server *server)
 
 /* Sees to it that the next connection at work finds its buffers. A connection takes two at most, and when the work
  * on it is done it holds them in one of these three lists or not at all. Those who take no answers, or send requests
- * behind one that is held, lose theirs first: an address has no quota of these, and must not starve those who ask. */
+ * behind one that is held, lose theirs first, and so do those who send more than ANSWER_SLICE requests at once: an
+ * address has no quota of these, and must not starve those who ask. */
 static void free_some_buffers(struct http_server *server)
 {
     while (server->free_buffer_count < BUFFERS_FREE) {
@@ -1870,13 +1887,13 @@ static void free_some_buffers(struct http_server *server)
     }
 }
 
-static int has_too_many(const struct http_server *server, const struct peer *peer)
+static int has_too_many(const struct http_server *server, const struct peer *client)
 {
     const struct link *link;
     size_t count = 0;
 
     for (link = server->incomplete.next; link != &server->incomplete; link = link->next) {
-        count += CONTAINER(link, const struct http_connection, turn)->peer == peer;
+        count += (size_t)is_incomplete_of(CONTAINER(link, const struct http_connection, turn), client);
     }
     return count > (server->buffer_count + 3) / 4;
 }
@@ -1892,9 +1909,8 @@ static void await_rest(struct http_connection *connection)
     connection->state = (unsigned char)state;
     connection->since_ms = server->now.mono_ms;
     link_last(&server->incomplete, &connection->turn);
-    if (!connection->is_local && !connection->is_proxy && has_too_many(server, connection->peer)) {
-        (void)drop_incomplete(server, connection->peer);
-    }
+    if (connection->is_loopback || !is_incomplete_of(connection, connection->client)) return;
+    if (has_too_many(server, connection->client)) (void)drop_incomplete(server, connection->client);
 }
 
 /* Sends what a stream's channel has. */

@@ -137,7 +137,7 @@ uint16_t http_port(const struct http_server *server);
 #define HTTP_WATCHES_MAX 4
 void http_watch(struct http_server *server, int fd, void (*ready)(void *context), void *context);
 
-/* Watches FD no more: to be called before it is closed. */
+/* Watches FD no more: to be called when it is closed, before its number is another's. */
 void http_unwatch(struct http_server *server, int fd);
 
 /* The clocks, for whoever needs the time before there is a server. */

@@ -21,6 +21,7 @@
 #define GET_FOR(target, addresses) "GET " target " HTTP/1.1\r\n" HOST FOR(addresses) "\r\n"
 #define DATE "Date: Fri, 15 Jul 2022 12:00:00 GMT\r\n"
 #define GET(target) "GET " target " HTTP/1.1\r\n" HOST "\r\n"
+#define HALF(fields) "POST /count HTTP/1.1\r\n" HOST FORM fields "Content-Length: 2\r\n\r\n"
 #define POST(fields, content) "POST /echo HTTP/1.1\r\n" HOST FORM fields "\r\n" content
 
 /* ---- callers: the other ends of the sockets ---- */
@@ -3221,6 +3222,15 @@ static void test_addresses(void **state)
         {"[]", NULL},
         {"[]:80", NULL},
         {"[[::1]]", NULL},
+        {"[::1", NULL},
+        {"[::1]80", NULL},
+        {"[::1]x", NULL},
+        {"[::1]:", NULL},
+        {"[::1]:x", NULL},
+        {"[192.0.2.1]", NULL}, /* only an IPv6 address stands in brackets */
+        {"192.0.2.1:", NULL},
+        {"192.0.2.1:x", NULL},
+        {"192.0.2.1:65536", NULL},
         {"1", NULL},
         {"unknown", NULL},
         {"_hidden", NULL},
@@ -3558,8 +3568,11 @@ static void test_half_requests_of_a_proxy(void **state)
     open_server(160, 0); /* 12 buffers: 3 for an address, and two are for the one at work */
     assert_int_equal(world.server->buffer_count, 12);
     for (i = 0; i < 6; i++) {
+        char request[256];
+        sprintf(request, "POST /count HTTP/1.1\r\n" HOST FORM FOR("203.0.113.%d") "Content-Length: 2\r\n\r\n", i);
         proxy[i] = dial(PROXY);
-        assert_int_equal(ask(proxy[i], "POST /count HTTP/1.1\r\n" HOST FORM FOR("198.51.100.1") "Content-Length: 2\r\n\r\n"), 0);
+        assert_int_equal(ask(proxy[i], i == 0 ? "POST" : request), 0);
+        if (i == 0) say(proxy[i], request + 4);
         later(1);
     }
     for (i = 0; i < 4; i++) {
@@ -3569,6 +3582,32 @@ static void test_half_requests_of_a_proxy(void **state)
     }
     assert_int_equal(status_for(ann[0]), 408);
     for (i = 0; i < 6; i++) assert_int_equal(ask(proxy[i], "ab"), 200);
+    close_server();
+}
+
+/* Behind a proxy that passes contents on as they come, a client has a quarter of the buffers and no more. */
+static void test_half_contents_of_a_client(void **state)
+{
+    struct caller *ann, *eve[12], *local[4];
+    int i;
+
+    (void)state;
+    open_server(160, 0); /* 12 buffers: 3 for an address, and two are for the one at work */
+    ann = dial(PROXY_HERE);
+    assert_int_equal(ask(ann, HALF(FOR("198.51.100.2"))), 0);
+    for (i = 0; i < 4; i++) { /* a proxy's own are of this machine */
+        local[i] = dial(PROXY_HERE);
+        assert_int_equal(ask(local[i], HALF("")), 0);
+    }
+    for (i = 0; i < 12; i++) {
+        later(1);
+        eve[i] = dial(PROXY_HERE);
+        assert_int_equal(ask(eve[i], HALF(FOR("198.51.100.1"))), 0);
+        if (i >= 3) assert_int_equal(status_for(eve[i - 3]), 408);
+    }
+    for (i = 9; i < 12; i++) assert_int_equal(ask(eve[i], "ab"), 200);
+    for (i = 0; i < 4; i++) assert_int_equal(ask(local[i], "ab"), 200);
+    assert_int_equal(ask(ann, "ab"), 200);
     close_server();
 }
 
@@ -4244,6 +4283,7 @@ int main(void)
         {"what ends counts no more, however it ends", test_what_ends_counts_no_more, NULL, NULL, NULL},
         {"only a client that waits is counted", test_only_who_waits_counts, NULL, NULL, NULL},
         {"half requests of a proxy are not those of one address", test_half_requests_of_a_proxy, NULL, NULL, NULL},
+        {"half contents of a client behind a proxy take a quarter of the buffers", test_half_contents_of_a_client, NULL, NULL, NULL},
         {"clients of a proxy are forgotten like others, and share what is left", test_clients_beyond_the_table, NULL, NULL, NULL},
         {"a failing accept() is no busy loop", test_accept_fails, NULL, NULL, NULL},
         {"a flood of callers starves nobody", test_a_flood_of_callers_starves_nobody, NULL, NULL, NULL},
