@@ -1,5 +1,4 @@
-/* wire_syntax.mjs: how strictly requests are read (the contract, section 5; RFC 9112). Every row runs whole,
-    then a byte
+/* wire_syntax.mjs: how strictly requests are read (the contract, section 5; RFC 9112). Every row runs whole, then a byte
  * at a time. A second request follows each row in the same piece: it must be answered where the connection goes on,
  * and never where the first was refused, for then nobody can say where it begins. */
 import { describe, test } from 'node:test';
