@@ -216,6 +216,7 @@ struct store {
     int fault;              /* errno of what went wrong last with the file, told; 0: it is well */
     int rewrite_fault;      /* likewise of the last rewrite */
     int is_kept;            /* the file is a damaged one, kept as it is: nothing is written to it, but a new one */
+    int is_to_keep;         /* it is to be kept beside when a new one takes its place (STORE_SYNC_EXIT) */
     int lost;               /* errno of an fsync that failed: what the file holds is not known; 0: it is */
     int is_lost_again;      /* if one fails now: that was told, and none of file and folder has ended well since */
     int behind;             /* the file lacks something: a rewrite is wanted */
@@ -1385,11 +1386,65 @@ static void lose_file(struct store *store, int error, struct store_time now)
     if (store->options.sync == STORE_SYNC_ALWAYS) set_fault(store, error);
 }
 
+static char *with_suffix(const char *path, const char *suffix)
+{
+    char *whole = malloc(strlen(path) + strlen(suffix) + 1);
+
+    if (whole != NULL) (void)sprintf(whole, "%s%s", path, suffix);
+    return whole;
+}
+
+/* Copies the file to KEPT, which must be new. Returns -1 with errno. */
+static int copy_file(struct store *store, const char *kept)
+{
+    int error, from, to = disk.open(kept, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ssize_t count = -1;
+
+    if (to < 0) return -1;
+    from = disk.open(store->path, O_RDONLY | O_CLOEXEC, 0);
+    while (from >= 0) {
+        do count = disk.read(from, store->batch.bytes, store->batch.size);
+        while (count < 0 && errno == EINTR);
+        if (count <= 0) break;
+        count = write_all(to, store->batch.bytes, (size_t)count);
+        if (count < 0) break;
+    }
+    error = errno;
+    if (from >= 0) (void)disk.close(from);
+    (void)disk.close(to);
+    if (count < 0) (void)disk.unlink(kept);
+    errno = error;
+    return (int)count;
+}
+
+/* Keeps the damaged file as FILE.damaged-N, the first N that is free: a link, or where there are none (FAT) a copy.
+ * Returns -1 if that can't be. */
+static int keep_damaged(struct store *store)
+{
+    char *kept = with_suffix(store->path, ".damaged-4294967295");
+    unsigned n = 0;
+    int result = -1;
+
+    if (kept != NULL) {
+        do {
+            (void)sprintf(kept, "%s.damaged-%u", store->path, ++n);
+            result = disk.link(store->path, kept);
+            if (result != 0 && errno != EEXIST) result = copy_file(store, kept);
+        } while (result != 0 && errno == EEXIST && n < 10000);
+    }
+    if (result == 0) tell(store, "the damaged file is kept as %s.", kept);
+    else tell(store, "the damaged file could not be kept beside (%s).", strerror(errno));
+    free(kept);
+    return result;
+}
+
 /* A rewrite's file is whole and synced: it takes the old one's place. All that the old one has is in it. */
 static int finish_rewrite(struct store *store)
 {
     struct rewrite *rewrite = &store->rewrite;
 
+    if (store->is_to_keep) (void)keep_damaged(store);
+    store->is_to_keep = 0;
     if (disk.rename(store->new_path, store->path) != 0) return -1;
     (void)disk.close(store->fd);
     store->fd = rewrite->fd;
@@ -1424,7 +1479,8 @@ static void end_round(struct store *store, const int errors[SYNC_TARGETS], struc
     int round = store->round, error = errors[0] != 0 ? errors[0] : errors[2];
 
     store->round = 0;
-    if (error != 0) lose_file(store, error, now);
+    if (store->lost != 0) error = 0; /* that is told, and a new file on its way */
+    else if (error != 0) lose_file(store, error, now);
     else if (round & (SYNC_FILE | SYNC_FOLDER)) store->is_lost_again = 0;
     if (round & SYNC_FOLDER) store->is_renamed = 0; /* or there will be another name */
     if (round & SYNC_NEW && store->rewrite.is_syncing) end_rewrite_round(store, errors[1], now);
@@ -1440,7 +1496,7 @@ static void begin_round(struct store *store, struct store_time now)
     int errors[SYNC_TARGETS];
     uint32_t link = store->unshown;
 
-    if (store->unsynced_ms >= 0 && store->lost == 0) store->round |= SYNC_FILE;
+    if (store->unsynced_ms >= 0) store->round |= SYNC_FILE; /* a lost one too: what comes now may well last */
     if (is_whole(store)) store->round |= SYNC_NEW;
     if (store->is_renamed) store->round |= SYNC_FOLDER;
     store->rewrite.is_syncing = is_whole(store);
@@ -1459,7 +1515,7 @@ static int64_t round_ms(const struct store *store)
 {
     if (store->round != 0) return INT64_MAX;
     if (is_whole(store) || store->is_renamed) return 0;
-    if (store->unsynced_ms < 0 || store->lost != 0) return INT64_MAX;
+    if (store->unsynced_ms < 0) return INT64_MAX;
     return store->unsynced_ms + (store->options.sync == STORE_SYNC_ALWAYS ? 0 : SYNC_MS);
 }
 
@@ -2523,8 +2579,8 @@ struct load {
     char *reason;               /* set if the file is not for this server */
 };
 
-/* Damage may have hidden that a room, a member or a name was given up: then it is now, and no start is refused. Behind a
- * hole it is the newcomer that gives way, since nobody was promised that it lasts. */
+/* Damage may have hidden that a room, a member or a name was given up: then it is now, and no start is refused. Behind
+ * a hole it is the newcomer that gives way, since nobody was promised that it lasts. */
 static int is_damaged(const struct load *load) { return load->bad > 0 || load->torn > 0; }
 
 static struct store_room *silent_room(struct store *store)
@@ -2628,7 +2684,9 @@ static int is_lost(const struct load *load, const struct store_room *room, uint6
 
     if (!load->has_hole) return 0;
     if (ring->tail == ring->head) return 1; /* the newest is always held */
-    if (id < frame_id(ring, ring->tail)) return 0;
+    if (id < frame_id(ring, ring->tail)) { /* with so much space left none has given way */
+        return ring->size - (ring->head - ring->tail) >= STORE_FRAME_MAX;
+    }
     at = frame_after(ring, id - 1);
     return at == ring->head || frame_id(ring, at) != id;
 }
@@ -2893,11 +2951,13 @@ static int fill_window(struct load *load)
     return 0;
 }
 
-/* Whether a record may begin I bytes behind AT: behind a newline, or the one damaged byte that was its empty line. */
+/* Whether a record may begin I bytes behind AT: behind a newline, or the one damaged byte that was its empty line.
+ * Behind zeros only a message: anything else could be the rest of a text that the zeros cut off. */
 static int may_begin(const unsigned char *at, size_t i, size_t left)
 {
-    if (at[i] != ':' || (at[i - 1] != '\n' && (i < 2 || at[i - 2] != '\n'))) return 0;
-    return kind_of(at + i, left - i) != KINDS;
+    if (at[i] != ':') return 0;
+    if (at[i - 1] == '\0' && kind_of(at + i, left - i) == MESSAGE_RECORD) return 1;
+    return (at[i - 1] == '\n' || (i >= 2 && at[i - 2] == '\n')) && kind_of(at + i, left - i) != KINDS;
 }
 
 /* Passes over damage: to the next line that begins like a record, or as far as is read. */
@@ -3048,14 +3108,6 @@ static char *resolve(const char *file)
     return path;
 }
 
-static char *with_suffix(const char *path, const char *suffix)
-{
-    char *whole = malloc(strlen(path) + strlen(suffix) + 1);
-
-    if (whole != NULL) (void)sprintf(whole, "%s%s", path, suffix);
-    return whole;
-}
-
 /* The folder that the file PATH, resolved, is in. */
 static char *folder_of(const char *path)
 {
@@ -3098,54 +3150,10 @@ static int lock(struct store *store, char *reason)
     return -1;
 }
 
-/* Copies the file to KEPT, which must be new. Returns -1 with errno. */
-static int copy_file(struct store *store, const char *kept)
-{
-    int error, from, to = disk.open(kept, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    ssize_t count = -1;
-
-    if (to < 0) return -1;
-    from = disk.open(store->path, O_RDONLY | O_CLOEXEC, 0);
-    while (from >= 0) {
-        do count = disk.read(from, store->batch.bytes, store->batch.size);
-        while (count < 0 && errno == EINTR);
-        if (count <= 0) break;
-        count = write_all(to, store->batch.bytes, (size_t)count);
-        if (count < 0) break;
-    }
-    error = errno;
-    if (from >= 0) (void)disk.close(from);
-    (void)disk.close(to);
-    if (count < 0) (void)disk.unlink(kept);
-    errno = error;
-    return (int)count;
-}
-
-/* Keeps the damaged file as FILE.damaged-N, the first N that is free: a link, or where there are none (FAT) a copy.
- * Returns -1 if that can't be. */
-static int keep_damaged(struct store *store)
-{
-    char *kept = with_suffix(store->path, ".damaged-4294967295");
-    unsigned n = 0;
-    int result = -1;
-
-    if (kept != NULL) {
-        do {
-            (void)sprintf(kept, "%s.damaged-%u", store->path, ++n);
-            result = disk.link(store->path, kept);
-            if (result != 0 && errno != EEXIST) result = copy_file(store, kept);
-        } while (result != 0 && errno == EEXIST && n < 10000);
-    }
-    if (result == 0) tell(store, "the damaged file is kept as %s.", kept);
-    else tell(store, "the damaged file could not be kept beside (%s).", strerror(errno));
-    free(kept);
-    return result;
-}
-
 /* Whether what was passed over at the end is a crash's trace: one record at most, or a piece of its kind, or zeros. */
 static int is_torn_record(const struct load *load)
 {
-    if (load->torn == 0 || load->torn_starts > 1 || load->torn_frames > 1) return 0;
+    if (load->torn == 0 || load->torn_starts > 1 || load->torn_frames > 1 || load->torn_marks > RECORD_MAX) return 0;
     return load->torn_starts == 1 || load->torn < sizeof ":message " || load->torn_marks == 0;
 }
 
@@ -3160,8 +3168,9 @@ static void mend(struct store *store, const struct load *load, struct store_time
         tell(store, "%s is damaged: %llu bytes in %llu places were dropped.", store->path,
              (unsigned long long)(load->bad + load->torn),
              (unsigned long long)(load->bad_regions + (load->torn > 0)));
+        store->is_to_keep = store->options.sync == STORE_SYNC_EXIT; /* not at each start until then */
+        if (store->is_to_keep) return;
         store->is_kept = keep_damaged(store) == 0;
-        if (store->options.sync == STORE_SYNC_EXIT) return;
         store_rewrite(store, now);
         settle(store, now);
         if (store->fd != old_fd) return; /* it is a new file, even if an fsync has failed since */

@@ -3236,6 +3236,92 @@ static void a_nonce_whose_message_a_hole_took_says_it_again(void **state)
     check_crash();
 }
 
+/* Zeros end where a block does, and a record may begin there. */
+static void a_record_right_behind_zeros_is_kept(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    uint64_t from = world.store->size, to;
+    size_t length;
+    char *bytes, *found;
+    int kept;
+
+    (void)state;
+    (void)say(ann, "lost");
+    to = world.store->size;
+    (void)say(ann, "behind");
+    bytes = read_whole(world.path, &length);
+    memset(bytes + from, 0, (size_t)(to - from));
+    found = dump_of(bytes, length, &kept);
+    assert_true(kept);
+    assert_non_null(strstr(found, "\"behind\""));
+    free(found);
+    free(bytes);
+}
+
+/* A torn record is no longer than one can be. */
+static void much_that_never_was_a_record_is_kept_beside(void **state)
+{
+    char *bytes, *found;
+    int kept;
+
+    (void)state;
+    make_sample();
+    bytes = malloc(sample.length + 100000);
+    memcpy(bytes, sample.bytes, sample.length);
+    memset(bytes + sample.length - 5, 'x', 100000); /* the last record's head is as it was */
+    found = dump_of(bytes, sample.length - 5 + 100000, &kept);
+    assert_true(kept);
+    free(found);
+    free(bytes);
+    free(sample.bytes);
+}
+
+static void a_nonce_whose_message_a_hole_took_before_all_that_is_held_says_it_again(void **state)
+{
+    struct store_name name = {4, "Anna"};
+    int round;
+
+    (void)state;
+    for (round = 0; round < 2; round++) {
+        struct store_member *ann;
+        uint64_t lost, held = 0, from, to;
+        stop();
+        remove(world.path);
+        start();
+        ann = join("tea", "Ann");
+        from = world.store->size;
+        lost = say_once(ann, "lost", 7); /* the room's first */
+        to = world.store->size;
+        if (round == 1) held = say_once(ann, "held", 8);
+        assert_int_equal(store_rename(ann, &name, world.now), STORE_OK);
+        start_with_hole(from, to);
+        ann = who("tea", "Anna");
+        if (round == 1) assert_true(say_once(ann, "held", 8) == held);
+        assert_true(say_once(ann, "lost", 7) > lost);
+    }
+}
+
+/* But one that is held no more, because the ring is full, was said. */
+static void a_nonce_whose_message_gave_way_says_nothing_again_behind_a_hole(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    struct store_name name = {4, "Anna"};
+    uint64_t said, from, to;
+
+    (void)state;
+    said = say_once(ann, "said", 6);
+    while (frame_id(&find_room("tea")->ring, find_room("tea")->ring.tail) <= said) {
+        (void)say(ann, long_text("", "x", STORE_TEXT_MAX));
+        later(MINUTE);
+    }
+    from = world.store->size;
+    (void)say_once(ann, "lost", 7);
+    to = world.store->size;
+    assert_int_equal(store_rename(ann, &name, world.now), STORE_OK);
+    start_with_hole(from, to);
+    assert_true(say_once(who("tea", "Anna"), "said", 6) == said);
+}
+
 static void every_start_moves_the_numbers_on(void **state)
 {
     uint64_t id, by, other;
@@ -3473,7 +3559,8 @@ static void a_place_without_a_room_is_no_part_of_the_file(void **state)
     assert_int_equal(world.store->rooms_used, 2);
     stop();
     bytes = read_whole(world.path, &length);
-    assert_null(strstr(bytes, " a"));
+    assert_null(strstr(bytes, " a\n"));
+    assert_null(strstr(bytes, " a/"));
     assert_non_null(strstr(bytes, " b/Ann\n\n"));
     free(bytes);
     start();
@@ -4022,6 +4109,56 @@ static void a_folder_that_cannot_be_synced_does_not_wear_the_disk_out(void **sta
     line = strstr(world.told, "could not be synced");
     assert_non_null(line);
     assert_null(strstr(line + 1, "could not be synced"));
+}
+
+/* What is taken is synced, as well as can be, also while no new file can be had. */
+static void a_lost_file_that_cannot_be_written_anew_is_still_synced(void **state)
+{
+    struct store_member *ann = join("tea", "Ann");
+    int i;
+
+    (void)state;
+    say(ann, "lost");
+    break_disk(CALL_FSYNC, EIO, 1);
+    later(SECOND);
+    assert_int_equal(world.store->lost, EIO);
+    break_disk(CALL_RENAME, ENOSPC, 1000000);
+    for (i = 0; i < 30; i++) {
+        fault.syncs = 0;
+        say(ann, "taken");
+        later(2 * SECOND);
+        assert_int_not_equal(world.store->lost, 0);
+        assert_int_equal(world.store->unsynced_ms, -1);
+        assert_true(fault.syncs > 0);
+    }
+    for (i = 0; i < 14 && world.store->lost != 0; i++) { /* and where that fails it puts no rewrite off */
+        break_disk(CALL_FSYNC, EIO, i < 2 ? 1000 : 1);
+        say(ann, "taken");
+        later(SECOND);
+    }
+    heal();
+    assert_int_equal(world.store->lost, 0);
+    check_crash();
+}
+
+static void a_damaged_exit_file_is_kept_beside_once(void **state)
+{
+    int i;
+
+    (void)state;
+    world.options.sync = STORE_SYNC_SECOND;
+    make_sample();
+    world.options.sync = STORE_SYNC_EXIT;
+    sample.bytes[20] ^= 1;
+    write_whole(world.path, sample.bytes, sample.length);
+    for (i = 0; i < 3; i++) { /* it is written anew by the stop alone */
+        start();
+        if (i < 2) kill_store();
+    }
+    stop();
+    assert_true(exists(beside(".damaged-1")));
+    assert_false(exists(beside(".damaged-2")));
+    free(sample.bytes);
 }
 
 static void who_leaves_does_not_put_a_rewrite_off(void **state)
@@ -4628,6 +4765,32 @@ static void what_a_record_says_of_a_member_is_taken(void **state)
     check_store(world.store);
 }
 
+/* Numbers so high are moved on no more: what the file shows of them is all that keeps them from being given again. */
+static void no_number_that_a_file_shows_is_given_again(void **state)
+{
+    static const struct {
+        const char *kind, *body;
+    } rows[] = {{":member ", "4503599627370501 0 0 " K64 " - tea/Ann\n\n"},
+                {":message ", "- tea\n" FRAME("4503599627370501", "1", "4503599627370501", "Eve", "x")}};
+    static unsigned char bytes[4000];
+    const uint64_t shown = 4503599627370501;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < 2; i++) {
+        struct out out = {bytes, sizeof bytes, 0};
+        size_t sum_at = begin_record(&out, rows[i].kind);
+        put(&out, rows[i].body);
+        end_record(world.store, &out, sum_at);
+        stop();
+        write_whole(world.path, bytes, out.length);
+        start();
+        assert_int_equal(find_room("tea")->next_by, shown + 1);
+        if (i == 1) assert_int_equal(find_room("tea")->next_id, shown + 1);
+        assert_int_equal(store_by(join("tea", "Bob")), shown + 1);
+    }
+}
+
 /* ---- memory ---- */
 
 static void memory_is_counted_before_it_is_taken(void **state)
@@ -4782,6 +4945,15 @@ int main(void)
         {"behind a hole the newcomer gives way", behind_a_hole_the_newcomer_gives_way, begin, end, NULL},
         {"a nonce whose message a hole took says it again", a_nonce_whose_message_a_hole_took_says_it_again, begin, end,
          NULL},
+        {"a nonce whose message a hole took before all that is held says it again",
+         a_nonce_whose_message_a_hole_took_before_all_that_is_held_says_it_again, begin, end, NULL},
+        {"a nonce whose message gave way says nothing again behind a hole",
+         a_nonce_whose_message_gave_way_says_nothing_again_behind_a_hole, begin, end, NULL},
+        {"a record right behind zeros is kept", a_record_right_behind_zeros_is_kept, begin, end, NULL},
+        {"much that never was a record is kept beside", much_that_never_was_a_record_is_kept_beside, begin, end, NULL},
+        {"a lost file that cannot be written anew is still synced",
+         a_lost_file_that_cannot_be_written_anew_is_still_synced, begin, end, NULL},
+        {"a damaged exit file is kept beside once", a_damaged_exit_file_is_kept_beside_once, begin_exit, end, NULL},
         {"every start moves the numbers on", every_start_moves_the_numbers_on, begin, end, NULL},
         {"the moved numbers are synced before the start is over", the_moved_numbers_are_synced_before_the_start_is_over,
          begin, end, NULL},
@@ -4846,6 +5018,7 @@ int main(void)
         {"a smaller history keeps the newest", a_smaller_history_keeps_the_newest, begin, end, NULL},
         {"a record with a right sum is still judged", a_record_with_a_right_sum_is_still_judged, begin, end, NULL},
         {"what a record says of a member is taken", what_a_record_says_of_a_member_is_taken, begin, end, NULL},
+        {"no number that a file shows is given again", no_number_that_a_file_shows_is_given_again, begin, end, NULL},
         {"memory is counted before it is taken", memory_is_counted_before_it_is_taken, begin, end, NULL},
         {"the block is as long as counted", the_block_is_as_long_as_counted, begin, end, NULL},
     };
