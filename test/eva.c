@@ -585,7 +585,7 @@ void eva_file(void)
 void eva_damage(void)
 {
     struct load *load = empty_store();
-    size_t n = one_of(1, 10);
+    size_t n = one_of(1, 6);
 
     /*@ split n; */
     load->start = LOAD_SIZE - n;
