@@ -16,7 +16,7 @@ import { BINARY, Connection, PATIENCE_MS, ask, assert, each, freePort, join, mes
 
 const isLong = process.env.FAULTS === 'long';
 const seed = Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 2 ** 31));
-const LASTING_ROUNDS = 5; /* as many calls as in so many rounds of undisturbed talk may be made while a fault lasts */
+const LASTING_ROUNDS = 40; /* as many calls as in so many rounds of undisturbed talk may be made while a fault lasts */
 
 function nameOf({ call, kind, error, length, left = 1, also = [] }) {
     const how = error ?? (length === 0 ? 'nothing is moved' : `${length} bytes at most`);

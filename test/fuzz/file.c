@@ -129,6 +129,7 @@ static int open_given(const unsigned char *given, size_t length)
         return 0;
     }
     kept = shelf_find("snug.data.damaged-1");
+    if (world.options.sync == STORE_SYNC_EXIT) is_damaged = 0; /* it is kept when a new one takes its place */
     if (fault.calls == 0) assert_int_equal(kept != NULL, is_damaged);
     if (kept != NULL) assert_memory_equal(kept->bytes, given, length);
     return 1;
