@@ -10,11 +10,21 @@
 
 #define main unit_main /* of the unit test, which is not called here */
 
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <strings.h>
 
 int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t length);
+int LLVMFuzzerInitialize(int *count, char ***arguments);
+
+/* As main does: who writes to a child that was killed gets EPIPE. */
+int LLVMFuzzerInitialize(int *count, char ***arguments)
+{
+    (void)count;
+    (void)arguments;
+    return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -1 : 0;
+}
 
 struct input {
     const unsigned char *at;
