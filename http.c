@@ -45,7 +45,8 @@
 #define FAN_OUT_SLICE 256      /* readers served between two looks at the busy part */
 #define TURN_BYTES (1 << 20)   /* sent to one connection in one turn */
 #define ACCEPT_SLICE 64        /* connections accepted in one turn */
-#define ANSWER_SLICE 16        /* requests of one connection answered in one turn, fewer if the answers are long */
+#define ANSWER_SLICE 16        /* requests of one connection answered in one turn, */
+#define ANSWER_BYTES 4096      /* fewer if the answers are as long as this */
 #define PAUSE_MS 200           /* when the system has no descriptor or memory for what we ask */
 #define VANISHED_MS 30000      /* unacknowledged bytes end a stream (TCP_USER_TIMEOUT) */
 #define STREAM_SNDBUF 32768    /* the kernel doubles it: 64 KiB */
@@ -1786,7 +1787,7 @@ static int may_take(const struct http_connection *connection)
 /* Whether so much is answered that it should leave. */
 static int is_laden(const struct http_connection *connection)
 {
-    return connection->body.length > 0 || connection->pulls || pending(connection) > PENDING_MAX;
+    return connection->body.length > 0 || connection->pulls || pending(connection) > ANSWER_BYTES;
 }
 
 /* Takes and answers requests that are whole, as many as a turn has; what is then left of them waits for the next turn,
