@@ -175,7 +175,7 @@ lint: .build/page.inc
 	done
 	cppcheck --quiet --error-exitcode=1 --std=c99 --enable=warning,style,performance,portability \
 	    --suppress=variableScope --suppress=redundantContinue main.c http.c store.c
-	shellcheck $$(grep -ls '^#!/bin/sh' .ci/* test/*)
+	shellcheck $$(grep -ls '^#!/bin/sh' .ci/* test/* test/fuzz/*)
 
 # Memory and descriptors under valgrind: takes minutes.
 memcheck:
