@@ -54,6 +54,7 @@
 #define STATE_STALE_MS 1000               /* a new state waits so long for those who stand inside the old one */
 #define KEEP_MS (3600 * 1000)             /* absences are written so often while anyone is here */
 #define SYNC_MS 1000                      /* what is written is fsynced so long after at most */
+#define KEPT_MAX 10000                    /* damaged files beside the data file */
 #define RETRY_MS 10000                    /* a rewrite that failed is tried again */
 #define LOST_MS 1000                      /* a file that could not be fsynced is written anew so soon */
 #define REWRITE_MIN (256 * 1024)          /* a smaller file is left alone */
@@ -207,6 +208,7 @@ struct syncer {
 struct store {
     struct store_options options;
     char *path, *lock_path, *new_path, *folder;
+    char *kept_path;        /* of the damaged file that was kept last; room for the longest */
     int fd, lock_fd;
     struct syncer syncer;
     int is_running;         /* the start is over: fsyncs must hold nobody up */
@@ -1386,18 +1388,10 @@ static void lose_file(struct store *store, int error, struct store_time now)
     if (store->options.sync == STORE_SYNC_ALWAYS) set_fault(store, error);
 }
 
-static char *with_suffix(const char *path, const char *suffix)
+/* Copies the file to kept_path, which must be new. Returns -1 with errno. */
+static int copy_file(struct store *store)
 {
-    char *whole = malloc(strlen(path) + strlen(suffix) + 1);
-
-    if (whole != NULL) (void)sprintf(whole, "%s%s", path, suffix);
-    return whole;
-}
-
-/* Copies the file to KEPT, which must be new. Returns -1 with errno. */
-static int copy_file(struct store *store, const char *kept)
-{
-    int error, from, to = disk.open(kept, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int error, from, to = disk.open(store->kept_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ssize_t count = -1;
 
     if (to < 0) return -1;
@@ -1412,7 +1406,7 @@ static int copy_file(struct store *store, const char *kept)
     error = errno;
     if (from >= 0) (void)disk.close(from);
     (void)disk.close(to);
-    if (count < 0) (void)disk.unlink(kept);
+    if (count < 0) (void)disk.unlink(store->kept_path);
     errno = error;
     return (int)count;
 }
@@ -1421,20 +1415,16 @@ static int copy_file(struct store *store, const char *kept)
  * Returns -1 if that can't be. */
 static int keep_damaged(struct store *store)
 {
-    char *kept = with_suffix(store->path, ".damaged-4294967295");
     unsigned n = 0;
-    int result = -1;
+    int result;
 
-    if (kept != NULL) {
-        do {
-            (void)sprintf(kept, "%s.damaged-%u", store->path, ++n);
-            result = disk.link(store->path, kept);
-            if (result != 0 && errno != EEXIST) result = copy_file(store, kept);
-        } while (result != 0 && errno == EEXIST && n < 10000);
-    }
-    if (result == 0) tell(store, "the damaged file is kept as %s.", kept);
+    do {
+        (void)sprintf(store->kept_path, "%s.damaged-%u", store->path, ++n);
+        result = disk.link(store->path, store->kept_path);
+        if (result != 0 && errno != EEXIST) result = copy_file(store);
+    } while (result != 0 && errno == EEXIST && n < KEPT_MAX);
+    if (result == 0) tell(store, "the damaged file is kept as %s.", store->kept_path);
     else tell(store, "the damaged file could not be kept beside (%s).", strerror(errno));
-    free(kept);
     return result;
 }
 
@@ -3108,6 +3098,14 @@ static char *resolve(const char *file)
     return path;
 }
 
+static char *with_suffix(const char *path, const char *suffix)
+{
+    char *whole = malloc(strlen(path) + strlen(suffix) + 1);
+
+    if (whole != NULL) (void)sprintf(whole, "%s%s", path, suffix);
+    return whole;
+}
+
 /* The folder that the file PATH, resolved, is in. */
 static char *folder_of(const char *path)
 {
@@ -3245,6 +3243,7 @@ static void free_store(struct store *store)
     free(store->path);
     free(store->lock_path);
     free(store->new_path);
+    free(store->kept_path);
     free(store->folder);
     free(store->block);
     free(store);
@@ -3274,8 +3273,11 @@ struct store *store_open(const struct store_options *options, struct store_time 
     }
     store->lock_path = with_suffix(store->path, ".lock");
     store->new_path = with_suffix(store->path, ".new");
+    store->kept_path = with_suffix(store->path, ".damaged-4294967295");
     store->folder = folder_of(store->path);
-    if (store->lock_path == NULL || store->new_path == NULL || store->folder == NULL) goto no_memory;
+    if (store->lock_path == NULL || store->new_path == NULL || store->kept_path == NULL || store->folder == NULL) {
+        goto no_memory;
+    }
     if (check_regular(store, reason) != 0) goto failed;
     start_syncer(store);
     if (lock(store, reason) != 0) goto failed;
