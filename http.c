@@ -630,22 +630,30 @@ static enum http_method method_of(struct http_bytes name)
     return HTTP_OTHER;
 }
 
+/* Whether TEXT, without a NUL in it, is an address of FAMILY, which goes to ADDRESS. */
+static int read_address(int family, struct http_bytes text, void *address)
+{
+    char copy[INET6_ADDRSTRLEN];
+
+    if (text.length >= sizeof copy) return 0;
+    memcpy(copy, text.at, text.length);
+    copy[text.length] = '\0';
+    return inet_pton(family, copy, address) == 1;
+}
+
 /* uri-host [":" port], not empty (RFC 9110, 7.2); there is no NUL in it. */
 static int is_authority(struct http_bytes authority)
 {
-    char literal[INET6_ADDRSTRLEN];
-    struct in6_addr six;
+    unsigned char address[HTTP_ADDRESS_SIZE];
+    struct http_bytes literal = authority;
     size_t i = 0;
 
     if (authority.length > 0 && authority.at[0] == '[') {
-        for (i = 1; i < authority.length && authority.at[i] != ']'; i++) {
-            if (hex_value(authority.at[i]) < 0 && authority.at[i] != ':' && authority.at[i] != '.') return 0;
-        }
-        if (i < 3 || i == authority.length || i > sizeof literal) return 0;
-        memcpy(literal, authority.at + 1, i - 1);
-        literal[i - 1] = '\0';
-        if (inet_pton(AF_INET6, literal, &six) != 1) return 0;
-        i++;
+        literal.at++;
+        literal.length--;
+        literal = cut(&literal, ']');
+        i = literal.length + 2; /* with its brackets, if there are two */
+        if (i > authority.length || !read_address(AF_INET6, literal, address)) return 0;
     } else {
         for (; i < authority.length && authority.at[i] != ':'; i++) {
             if (!is_alnum(authority.at[i]) && strchr("-._~%", authority.at[i]) == NULL) return 0;
@@ -1466,7 +1474,6 @@ static void address_bytes(const struct sockaddr_storage *from, unsigned char add
 
 int http_address(struct http_bytes text, unsigned char address[HTTP_ADDRESS_SIZE])
 {
-    char copy[INET6_ADDRSTRLEN];
     struct http_bytes port = text;
     int is_literal = text.length > 0 && text.at[0] == '[';
     uint64_t number;
@@ -1484,12 +1491,9 @@ int http_address(struct http_bytes text, unsigned char address[HTTP_ADDRESS_SIZE
         port.at = NULL;
     }
     if (port.at != NULL && http_number(port, 65535, &number) != 0) return -1;
-    if (text.length >= sizeof copy) return -1;
-    memcpy(copy, text.at, text.length);
-    copy[text.length] = '\0';
     memcpy(address, v4, sizeof v4);
-    if (!is_literal && inet_pton(AF_INET, copy, address + sizeof v4) == 1) return 0;
-    return inet_pton(AF_INET6, copy, address) == 1 ? 0 : -1;
+    if (!is_literal && read_address(AF_INET, text, address + sizeof v4)) return 0;
+    return read_address(AF_INET6, text, address) ? 0 : -1;
 }
 
 static struct peer *peer_at(struct http_server *server, size_t number)

@@ -696,12 +696,14 @@ static void keep_promise(struct chat *chat, struct http_connection *connection)
     else answer_said(chat, connection, promise);
 }
 
+/* A part of NAME's SHA-256: to be compared with its like alone. */
 static uint32_t sum_of(struct store_bytes name)
 {
-    uint32_t sum = 2166136261U; /* FNV-1a */
-    size_t i;
+    unsigned char digest[HTTP_DIGEST_SIZE];
+    uint32_t sum;
 
-    for (i = 0; i < name.length; i++) sum = (sum ^ name.at[i]) * 16777619U;
+    http_sha256(name.at, name.length, digest);
+    memcpy(&sum, digest, sizeof sum);
     return sum;
 }
 
