@@ -125,44 +125,33 @@ unit-programs: $(UNITS)
 	$(CC) -std=c99 -o $@ snug.c
 
 # The fuzz targets; libFuzzer comes with clang (test/setup). Each stands on a unit test.
-FUZZED = test/fuzz/fuzz.h test/fuzz/disk.h test/unit.h test/unit_http.c test/unit_store.c main.c http.c http.h store.c \
-    store.h .build/page.inc
+FUZZED = request chunks text file chat
 FUZZ = clang $(STRICT) -Wno-sign-conversion -Wno-string-plus-int -Wno-shadow -I.build -fsanitize=fuzzer
-FUZZ_TARGETS = .build/fuzz/request .build/fuzz/chunks .build/fuzz/text .build/fuzz/file .build/fuzz/chat
 
 # Fuzzes each target for FUZZ_SECONDS (60): make fuzz FUZZ_SECONDS=600
 fuzz: fuzz-targets
 	FUZZ_SECONDS=$(FUZZ_SECONDS) test/fuzz/fuzz run
 
-fuzz-targets: $(FUZZ_TARGETS)
+fuzz-targets: .build/fuzz/built
+
+.build/fuzz/built: test/fuzz/request.c test/fuzz/chunks.c test/fuzz/text.c test/fuzz/file.c test/fuzz/chat.c \
+    test/fuzz/fuzz.h test/fuzz/disk.h test/unit.h test/unit_http.c test/unit_store.c main.c http.c http.h store.c store.h \
+    .build/page.inc
+	mkdir -p .build/fuzz
+	for target in $(FUZZED); do \
+	    $(FUZZ) $(SANITIZE) -o .build/fuzz/$$target test/fuzz/$$target.c -lcmocka || exit 1; \
+	done
+	touch $@
 
 # Which lines of http.c and store.c the corpora do not reach.
 coverage: .build/page.inc
 	test/setup coverage
 	mkdir -p .build/fuzz/coverage
-	for target in request chunks text file chat; do $(FUZZ) -g -O1 -fprofile-instr-generate -fcoverage-mapping \
-	    -o .build/fuzz/coverage/$$target test/fuzz/$$target.c -lcmocka || exit 1; done
+	for target in $(FUZZED); do \
+	    $(FUZZ) -g -O1 -fprofile-instr-generate -fcoverage-mapping -o .build/fuzz/coverage/$$target \
+	        test/fuzz/$$target.c -lcmocka || exit 1; \
+	done
 	test/fuzz/fuzz coverage
-
-.build/fuzz/request: test/fuzz/request.c $(FUZZED)
-	mkdir -p .build/fuzz
-	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/request.c -lcmocka
-
-.build/fuzz/chunks: test/fuzz/chunks.c $(FUZZED)
-	mkdir -p .build/fuzz
-	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/chunks.c -lcmocka
-
-.build/fuzz/text: test/fuzz/text.c $(FUZZED)
-	mkdir -p .build/fuzz
-	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/text.c -lcmocka
-
-.build/fuzz/file: test/fuzz/file.c $(FUZZED)
-	mkdir -p .build/fuzz
-	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/file.c -lcmocka
-
-.build/fuzz/chat: test/fuzz/chat.c $(FUZZED)
-	mkdir -p .build/fuzz
-	$(FUZZ) $(SANITIZE) -o $@ test/fuzz/chat.c -lcmocka
 
 # What reads the code without running it; each must have nothing to say. cppcheck goes without the page, which it reads
 # for a minute, and without two rules of taste: variables are declared where a function begins (variableScope), and a
