@@ -281,8 +281,13 @@ static int hex_value(int byte)
     return lower(byte) >= 'a' && lower(byte) <= 'f' ? lower(byte) - 'a' + 10 : -1;
 }
 
-/* tchar (RFC 9110, 5.6.2) */
-static int is_token_byte(int byte) { return is_alnum(byte) || (byte > 0 && strchr("!#$%&'*+-.^_`|~", byte) != NULL); }
+/* tchar (RFC 9110, 5.6.2): letters, digits and !#$%&'*+-.^_`|~, a bit for each byte below 128 */
+static int is_token_byte(unsigned char byte)
+{
+    static const uint32_t set[4] = {0x00000000, 0x03FF6CFA, 0xC7FFFFFE, 0x57FFFFFF};
+
+    return byte < 128 && (set[byte / 32] >> byte % 32 & 1) != 0;
+}
 
 static int is_token(struct http_bytes bytes)
 {
@@ -295,7 +300,29 @@ static int is_token(struct http_bytes bytes)
 static int is_blank_byte(int byte) { return byte == ' ' || byte == '\t'; }
 
 /* Bytes of a field's value (RFC 9110, 5.5) */
-static int is_value_byte(int byte) { return byte == '\t' || (byte >= ' ' && byte != 0x7F); }
+static int is_value_byte(unsigned char byte) { return byte >= ' ' ? byte != 0x7F : byte == '\t'; }
+
+/* Whether one of the eight bytes at AT is below ' ' or DEL: most of a head is values, so they are looked at in words.
+ * With N taken from each byte, those below N get a highest bit that they lack (and borrow, which can mislead about the
+ * byte above, but only beside one that is below N). */
+static int may_be_control(const unsigned char *at)
+{
+    const uint64_t ones = 0x0101010101010101U, tops = 0x80 * ones;
+    uint64_t eight, is_del;
+
+    memcpy(&eight, at, sizeof eight);
+    is_del = eight ^ 0x7F * ones; /* 0, so below 1, where it is */
+    return (((eight - ' ' * ones) & ~eight & tops) | ((is_del - ones) & ~is_del & tops)) != 0;
+}
+
+static int is_value(struct http_bytes bytes)
+{
+    size_t i = 0;
+
+    while (i + 8 <= bytes.length && !may_be_control(bytes.at + i)) i += 8;
+    while (i < bytes.length && is_value_byte(bytes.at[i])) i++;
+    return i == bytes.length;
+}
 
 static struct http_bytes trim(struct http_bytes bytes)
 {
@@ -366,6 +393,19 @@ int http_number(struct http_bytes text, uint64_t most, uint64_t *number)
     return text.length > 0 ? 0 : -1;
 }
 
+size_t http_digits(uint64_t number, char *out)
+{
+    char digits[HTTP_DIGITS_MAX];
+    size_t i = sizeof digits;
+
+    do {
+        digits[--i] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    memcpy(out, digits + i, sizeof digits - i);
+    return sizeof digits - i;
+}
+
 /* ---- SHA-256 (FIPS 180-4) ---- */
 
 static uint32_t rotate(uint32_t word, int bits) { return word >> bits | word << (32 - bits); }
@@ -381,29 +421,46 @@ static void sha256_block(uint32_t state[8], const unsigned char block[64])
         0xD6990624, 0xF40E3585, 0x106AA070, 0x19A4C116, 0x1E376C08, 0x2748774C, 0x34B0BCB5, 0x391C0CB3, 0x4ED8AA4A,
         0x5B9CCA4F, 0x682E6FF3, 0x748F82EE, 0x78A5636F, 0x84C87814, 0x8CC70208, 0x90BEFFFA, 0xA4506CEB, 0xBEF9A3F7,
         0xC67178F2};
-    uint32_t w[64], s[8];
+    uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+    uint32_t e = state[4], f = state[5], g = state[6], h = state[7], w[64];
     int i;
 
-    for (i = 0; i < 16; i++) {
-        w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 | (uint32_t)block[4 * i + 2] << 8 |
-               block[4 * i + 3];
+    for (i = 0; i < 16; i++, block += 4) {
+        w[i] = (uint32_t)block[0] << 24 | (uint32_t)block[1] << 16 | (uint32_t)block[2] << 8 | block[3];
     }
     for (; i < 64; i++) {
-        uint32_t a = rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ w[i - 15] >> 3;
-        uint32_t b = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10;
-        w[i] = w[i - 16] + a + w[i - 7] + b;
+        uint32_t x = w[i - 15], y = w[i - 2];
+        w[i] = w[i - 16] + (rotate(x, 7) ^ rotate(x, 18) ^ x >> 3) + w[i - 7] +
+               (rotate(y, 17) ^ rotate(y, 19) ^ y >> 10);
     }
-    memcpy(s, state, sizeof s);
     for (i = 0; i < 64; i++) {
-        uint32_t a = s[7] + (rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25)) + ((s[4] & s[5]) ^ (~s[4] & s[6]));
-        uint32_t b = (rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22)) +
-                     ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-        a += k[i] + w[i];
-        memmove(s + 1, s, 7 * sizeof s[0]);
-        s[4] += a;
-        s[0] = a + b;
+        uint32_t x = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (g ^ (e & (f ^ g))) + k[i] + w[i];
+        uint32_t y = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));
+        h = g;
+        g = f;
+        f = e;
+        e = d + x;
+        d = c;
+        c = b;
+        b = a;
+        a = x + y;
     }
-    for (i = 0; i < 8; i++) state[i] += s[i];
+    state[0] += a;
+    state[1] += b;
+    state[2] += c;
+    state[3] += d;
+    state[4] += e;
+    state[5] += f;
+    state[6] += g;
+    state[7] += h;
+}
+
+static void put_word(uint32_t word, unsigned char at[4])
+{
+    at[0] = (unsigned char)(word >> 24);
+    at[1] = (unsigned char)(word >> 16);
+    at[2] = (unsigned char)(word >> 8);
+    at[3] = (unsigned char)word;
 }
 
 void http_sha256(const void *bytes, size_t length, unsigned char digest[HTTP_DIGEST_SIZE])
@@ -418,9 +475,10 @@ void http_sha256(const void *bytes, size_t length, unsigned char digest[HTTP_DIG
     if (left > 0) memcpy(last, at, left);
     last[left] = 0x80;
     size = left < 56 ? 64 : 128;
-    for (i = 0; i < 8; i++) last[size - 1 - i] = (unsigned char)((uint64_t)length * 8 >> 8 * i);
+    put_word((uint32_t)((uint64_t)length >> 29), last + size - 8);
+    put_word((uint32_t)length << 3, last + size - 4);
     for (i = 0; i < size; i += 64) sha256_block(state, last + i);
-    for (i = 0; i < HTTP_DIGEST_SIZE; i++) digest[i] = (unsigned char)(state[i / 4] >> (24 - i % 4 * 8));
+    for (i = 0; i < HTTP_DIGEST_SIZE; i += 4) put_word(state[i / 4], digest + i);
 }
 
 void http_base64(const unsigned char digest[HTTP_DIGEST_SIZE], char text[HTTP_BASE64_SIZE])
@@ -443,36 +501,34 @@ void http_base64(const unsigned char digest[HTTP_DIGEST_SIZE], char text[HTTP_BA
 /* Whether every '%' begins an escape (RFC 3986, 2.1). */
 static int has_whole_escapes(struct http_bytes text)
 {
-    size_t i;
-
-    for (i = 0; i < text.length; i++) {
-        if (text.at[i] != '%') continue;
-        if (text.length - i < 3 || hex_value(text.at[i + 1]) < 0 || hex_value(text.at[i + 2]) < 0) return 0;
+    for (;;) {
+        (void)cut(&text, '%');
+        if (text.at == NULL) return 1;
+        if (text.length < 2 || hex_value(text.at[0]) < 0 || hex_value(text.at[1]) < 0) return 0;
     }
-    return 1;
 }
 
 long http_percent_decode(struct http_bytes text, unsigned char *out, size_t size)
 {
-    size_t i, length = 0;
+    size_t length = 0;
 
     if (!has_whole_escapes(text)) {
         errno = EINVAL;
         return -1;
     }
-    for (i = 0; i < text.length; i++) {
-        unsigned char byte = text.at[i];
-        if (byte == '%') {
-            byte = (unsigned char)((unsigned)hex_value(text.at[i + 1]) << 4 | (unsigned)hex_value(text.at[i + 2]));
-            i += 2;
-        }
-        if (length == size) {
+    for (;;) {
+        struct http_bytes piece = cut(&text, '%');
+        if (piece.length + (text.at != NULL) > size - length) {
             errno = ENOSPC;
             return -1;
         }
-        out[length++] = byte;
+        if (piece.length > 0) memmove(out + length, piece.at, piece.length);
+        length += piece.length;
+        if (text.at == NULL) return (long)length;
+        out[length++] = (unsigned char)((unsigned)hex_value(text.at[0]) << 4 | (unsigned)hex_value(text.at[1]));
+        text.at += 2;
+        text.length -= 2;
     }
-    return (long)length;
 }
 
 size_t http_percent_encode(struct http_bytes text, char *out)
@@ -498,13 +554,10 @@ size_t http_percent_encode(struct http_bytes text, char *out)
 static int decode_piece(struct http_bytes *piece, unsigned char *form)
 {
     unsigned char *at = form; /* the same bytes, which may be changed */
-    size_t i;
     long length;
 
-    for (i = 0; i < piece->length; i++) {
-        if (at[i] == '+') at[i] = ' ';
-    }
-    length = http_percent_decode(*piece, at, piece->length);
+    while ((at = memchr(at, '+', piece->length - (size_t)(at - form))) != NULL) *at = ' ';
+    length = http_percent_decode(*piece, form, piece->length);
     if (length < 0) return -1;
     piece->length = (size_t)length;
     return 0;
@@ -546,9 +599,11 @@ int http_form(unsigned char *form, size_t length, struct http_pair *pairs, size_
 struct http_bytes http_field(const struct http_request *request, const char *name, size_t *position)
 {
     struct http_bytes none = {NULL, 0};
-    size_t i = position != NULL ? *position : 0;
+    size_t i = position != NULL ? *position : 0, length = strlen(name);
 
-    while (i < request->field_count && !http_equals_folded(request->fields[i].name, name)) i++;
+    for (; i < request->field_count; i++) {
+        if (request->fields[i].name.length == length && http_begins_folded(request->fields[i].name, name)) break;
+    }
     if (position != NULL) *position = i < request->field_count ? i + 1 : i;
     return i < request->field_count ? request->fields[i].value : none;
 }
@@ -724,15 +779,10 @@ static int parse_request_line(struct http_request *request, struct http_bytes li
 /* name ":" value, no blank before the colon, no folding (RFC 9112, 5) */
 static int parse_field(struct http_field *field, struct http_bytes line)
 {
-    size_t i;
-
     field->name = cut(&line, ':');
     field->value.at = NULL;
     field->value.length = 0;
-    if (!is_token(field->name) || line.at == NULL) return 400;
-    for (i = 0; i < line.length; i++) {
-        if (!is_value_byte(line.at[i])) return 400;
-    }
+    if (!is_token(field->name) || line.at == NULL || !is_value(line)) return 400;
     field->value = trim(line);
     return 0;
 }
@@ -980,14 +1030,9 @@ static void put_out(struct http_connection *connection, const char *text)
 
 static void put_number_out(struct http_connection *connection, uint64_t number)
 {
-    char digits[20];
-    size_t i = sizeof digits;
+    char digits[HTTP_DIGITS_MAX];
 
-    do {
-        digits[--i] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    put_bytes_out(connection, digits + i, sizeof digits - i);
+    put_bytes_out(connection, digits, http_digits(number, digits));
 }
 
 /* ---- connections ---- */

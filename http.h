@@ -16,6 +16,7 @@
 #define HTTP_HEAD_MAX 8192      /* request line and fields */
 #define HTTP_CONTENT_MAX 16384  /* content of a request, decoded */
 #define HTTP_FIELDS_MAX 100     /* fields of a request */
+#define HTTP_DIGITS_MAX 20      /* of a number */
 #define HTTP_PAIRS_MAX 32       /* fields of a form */
 #define HTTP_ANSWER_MAX 14848   /* a formatted answer: its own fields and body */
 #define HTTP_SPAN_MAX 16384     /* bytes that `next` may format at once */
@@ -198,6 +199,9 @@ size_t http_percent_encode(struct http_bytes text, char *out);
 
 /* Reads the decimal number that is all of TEXT, MOST at most. Returns -1 if it is none or more: no sign, no blank. */
 int http_number(struct http_bytes text, uint64_t most, uint64_t *number);
+
+/* Writes NUMBER at OUT in decimal, HTTP_DIGITS_MAX bytes at most and no NUL. Returns how many. */
+size_t http_digits(uint64_t number, char *out);
 
 /* Reads a numeric address, perhaps with a port or in brackets. Returns -1 if it is none. */
 int http_address(struct http_bytes text, unsigned char address[HTTP_ADDRESS_SIZE]);

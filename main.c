@@ -43,6 +43,7 @@
 #define TOKEN_DIGITS (2 * TOKEN_SIZE)
 #define COOKIE_AGE_S (30 * 86400LL) /* or the hold, if that is longer */
 #define OTHER_FILES 32             /* descriptors beside the connections: listeners, files, pipes, spare ones */
+#define NO_STORE "Cache-Control: no-store\r\n"
 #define ROOM_PATH_MAX (3 * STORE_NAME_MAX + 1)
 #define COOKIE_FIELD_SIZE (ROOM_PATH_MAX + TOKEN_DIGITS + 192) /* with Cache-Control */
 #define FIELDS_SIZE (COOKIE_FIELD_SIZE + ROOM_PATH_MAX + 64)   /* and a Location */
@@ -551,7 +552,7 @@ static void reply_bare(struct http_connection *connection, int status, const cha
 static void cookie_field(const struct chat *chat, const char *token, int64_t age_s, char fields[FIELDS_SIZE])
 {
     (void)snprintf(fields, COOKIE_FIELD_SIZE,
-                   "Cache-Control: no-store\r\nSet-Cookie: %s=%s; Path=/r/%s; Max-Age=%lld; HttpOnly; SameSite=Lax\r\n",
+                   NO_STORE "Set-Cookie: %s=%s; Path=/r/%s; Max-Age=%lld; HttpOnly; SameSite=Lax\r\n",
                    chat->cookie_name, token, chat->call.room_path, (long long)age_s);
 }
 
@@ -673,16 +674,20 @@ static void answer_joined(struct chat *chat, struct http_connection *connection,
 
 static void answer_said(struct chat *chat, struct http_connection *connection, const struct promise *promise)
 {
-    char fields[FIELDS_SIZE] = "Cache-Control: no-store\r\n", json[80];
-    int length;
+    char fields[FIELDS_SIZE], json[80] = "{\"id\":";
+    size_t length = strlen(json);
 
     if (promise->is_plain_form) { /* who has left meanwhile is led where leaving leads */
+        (void)strcpy(fields, NO_STORE);
         reply_see_room(chat, connection, fields, store_by(promise->member) == promise->by);
         return;
     }
-    length = sprintf(json, "{\"id\":%llu,\"t\":%lld}", (unsigned long long)promise->of.message.id,
-                     (long long)promise->of.message.t);
-    reply_json(connection, fields, json, (size_t)length);
+    length += http_digits(promise->of.message.id, json + length);
+    (void)strcpy(json + length, ",\"t\":");
+    length += strlen(json + length);
+    length += http_digits((uint64_t)promise->of.message.t, json + length);
+    json[length++] = '}';
+    reply_json(connection, NO_STORE, json, length);
 }
 
 /* Answers if what is promised lasts; else when it does. */
@@ -799,7 +804,7 @@ static void send_page(struct chat *chat, struct http_request *request)
 
 static void send_health(struct chat *chat, struct http_request *request)
 {
-    struct http_answer answer = {200, "text/plain; charset=utf-8", "Cache-Control: no-store\r\n", "ok\n", 3, 1};
+    struct http_answer answer = {200, "text/plain; charset=utf-8", NO_STORE, "ok\n", 3, 1};
 
     (void)chat;
     http_reply(request->connection, &answer);
@@ -809,7 +814,7 @@ static void list_rooms(struct chat *chat, struct http_request *request)
 {
     char list[STORE_LIST_MAX];
 
-    reply_json(request->connection, "Cache-Control: no-store\r\n", list, store_list(chat->store, list));
+    reply_json(request->connection, NO_STORE, list, store_list(chat->store, list));
 }
 
 /* The landing form without JavaScript: leads to the room's own form. */
@@ -833,7 +838,7 @@ static void lead_to_room(struct chat *chat, struct http_request *request)
     bytes.at = name.bytes;
     bytes.length = name.length;
     (void)http_percent_encode(bytes, name_path);
-    (void)snprintf(fields, sizeof fields, "Cache-Control: no-store\r\nLocation: /r/%s?plain&name=%s\r\n",
+    (void)snprintf(fields, sizeof fields, NO_STORE "Location: /r/%s?plain&name=%s\r\n",
                    chat->call.room_path, name_path);
     reply_bare(request->connection, 303, fields);
 }
@@ -932,7 +937,7 @@ static void send_message(struct chat *chat, struct http_request *request)
 
 static void note_typing(struct chat *chat, struct http_request *request)
 {
-    char fields[FIELDS_SIZE] = "Cache-Control: no-store\r\n";
+    char fields[FIELDS_SIZE] = NO_STORE;
 
     store_typing(chat->call.member, now_of(chat));
     if (is_plain_form(request)) reply_see_room(chat, request->connection, fields, 1);
@@ -988,7 +993,7 @@ static void stream_events(struct chat *chat, struct http_request *request)
 static void pull_array(struct http_connection *connection, struct reader *reader)
 {
     reader->kind = ARRAY;
-    http_pull(connection, "Cache-Control: no-store\r\n");
+    http_pull(connection, NO_STORE);
 }
 
 /* WAIT in seconds; anything above the most counts as that, however long it is. */

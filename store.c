@@ -235,7 +235,7 @@ struct store {
     struct rewrite rewrite;
     struct out batch;       /* records on their way to the file */
     uint64_t seed;
-    uint32_t crc_table[256];
+    uint32_t crc_table[8][256];
     unsigned char *block;   /* all that follows lies in it */
     struct store_room *rooms;
     size_t rooms_used;      /* places ever used */
@@ -281,7 +281,11 @@ static void put_time(struct out *out, int64_t ms) { put_number(out, ms > 0 ? (ui
 
 static void put_hex(struct out *out, uint64_t number, int digits)
 {
-    while (digits-- > 0) put_byte(out, (unsigned char)"0123456789abcdef"[number >> (4 * digits) & 15]);
+    char text[16];
+    int i;
+
+    for (i = digits; i-- > 0; number >>= 4) text[i] = "0123456789abcdef"[number & 15];
+    put_bytes(out, text, (size_t)digits);
 }
 
 /* The inside of a JSON string (RFC 8259, 7), of text that has no control characters but tab and newline. */
@@ -290,10 +294,9 @@ static void put_escaped(struct out *out, const unsigned char *text, size_t lengt
     size_t start = 0, i;
 
     for (i = 0; i < length; i++) {
-        const char *escape = text[i] == '"' ? "\\\"" : text[i] == '\\' ? "\\\\" : NULL;
-        if (text[i] == '\n') escape = "\\n";
-        if (text[i] == '\t') escape = "\\t";
-        if (escape == NULL) continue;
+        const char *escape;
+        if (text[i] >= ' ' && text[i] != '"' && text[i] != '\\') continue;
+        escape = text[i] == '"' ? "\\\"" : text[i] == '\\' ? "\\\\" : text[i] == '\n' ? "\\n" : "\\t";
         put_bytes(out, text + start, i - start);
         put_bytes(out, escape, 2);
         start = i + 1;
@@ -316,11 +319,13 @@ size_t store_quote(struct store_bytes text, char *out_text)
 /* Decodes the character at AT (RFC 3629: shortest form, no surrogates). Returns its bytes, 0 if there is none. */
 static size_t decode(const unsigned char *at, size_t left, uint32_t *point)
 {
-    size_t length = at[0] < 0x80 ? 1 : at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
+    size_t length = at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
     size_t i;
 
+    *point = at[0];
+    if (at[0] < 0x80) return 1;
     if (length == 0 || length > left) return 0;
-    *point = length == 1 ? at[0] : at[0] & (0xFFU >> (length + 1));
+    *point &= 0xFFU >> (length + 1);
     for (i = 1; i < length; i++) {
         if ((at[i] & 0xC0) != 0x80) return 0;
         *point = *point << 6 | (at[i] & 0x3FU);
@@ -364,7 +369,7 @@ static const struct fold {
     uint32_t first, last, step;
     int32_t delta;
 } folds[] = {
-    {0x0041, 0x005A, 1, 32}, {0x00C0, 0x00D6, 1, 32}, {0x00D8, 0x00DE, 1, 32}, {0x0100, 0x012E, 2, 1},
+    {0x00C0, 0x00D6, 1, 32}, {0x00D8, 0x00DE, 1, 32}, {0x0100, 0x012E, 2, 1},
     {0x0130, 0x0130, 1, -199}, {0x0132, 0x0136, 2, 1}, {0x0139, 0x0147, 2, 1}, {0x014A, 0x0176, 2, 1},
     {0x0178, 0x0178, 1, -121}, {0x0179, 0x017D, 2, 1}, {0x0181, 0x0181, 1, 210}, {0x0182, 0x0184, 2, 1},
     {0x0186, 0x0186, 1, 206}, {0x0187, 0x0187, 1, 1}, {0x0189, 0x018A, 1, 205}, {0x018B, 0x018B, 1, 1},
@@ -410,6 +415,7 @@ static uint32_t fold(uint32_t point)
 {
     size_t low = 0, high = sizeof folds / sizeof folds[0];
 
+    if (point < 0x80) return point >= 'A' && point <= 'Z' ? point + 32 : point;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         const struct fold *row = &folds[middle];
@@ -988,23 +994,39 @@ static void tell(struct store *store, const char *format, ...)
     store->options.tell(store->options.context, sentence);
 }
 
-static void make_crc_table(uint32_t table[256])
+/* table[n][byte]: what a byte does to the sum when n more are behind it. */
+static void make_crc_table(uint32_t table[8][256])
 {
     uint32_t i, bit;
 
     for (i = 0; i < 256; i++) {
-        table[i] = i;
-        for (bit = 0; bit < 8; bit++) table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xEDB88320U : 0);
+        table[0][i] = i;
+        for (bit = 0; bit < 8; bit++) table[0][i] = table[0][i] >> 1 ^ (table[0][i] & 1 ? 0xEDB88320U : 0);
+    }
+    for (i = 256; i < 8 * 256; i++) {
+        uint32_t before = table[i / 256 - 1][i % 256];
+        table[i / 256][i % 256] = before >> 8 ^ table[0][before & 0xFF];
     }
 }
 
-/* CRC-32 (ISO-HDLC, as in gzip and PNG) */
+static uint32_t word_at(const unsigned char *at)
+{
+    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+/* CRC-32 (ISO-HDLC, as in gzip and PNG), eight bytes at a time. */
 static uint32_t crc(const struct store *store, const unsigned char *bytes, size_t length)
 {
+    const uint32_t(*table)[256] = store->crc_table;
     uint32_t sum = 0xFFFFFFFFU;
-    size_t i;
 
-    for (i = 0; i < length; i++) sum = sum >> 8 ^ store->crc_table[(sum ^ bytes[i]) & 0xFF];
+    for (; length >= 8; length -= 8, bytes += 8) {
+        uint32_t next = word_at(bytes + 4);
+        sum ^= word_at(bytes);
+        sum = table[7][sum & 0xFF] ^ table[6][sum >> 8 & 0xFF] ^ table[5][sum >> 16 & 0xFF] ^ table[4][sum >> 24] ^
+              table[3][next & 0xFF] ^ table[2][next >> 8 & 0xFF] ^ table[1][next >> 16 & 0xFF] ^ table[0][next >> 24];
+    }
+    for (; length > 0; length--, bytes++) sum = sum >> 8 ^ table[0][(sum ^ *bytes) & 0xFF];
     return ~sum;
 }
 
@@ -2036,15 +2058,25 @@ size_t store_list(const struct store *store, char *out_text)
 
 /* ---- messages ---- */
 
+/* How many bytes at AT are ASCII that can be seen: most of what is written, and never in the way. */
+static size_t visible(const unsigned char *at, size_t left)
+{
+    size_t length = 0;
+
+    while (length < left && at[length] > ' ' && at[length] < 0x7F) length++;
+    return length;
+}
+
 /* The text as the inside of a JSON string, CRLF as LF. Returns NULL, or what is wrong with it. */
 static const char *put_text(struct out *out, struct store_bytes text)
 {
     size_t i, length, start = 0, kept = 0;
-    uint32_t point;
     int is_empty = 1;
 
-    for (i = 0; i < text.length; i += length) {
-        length = decode(text.at + i, text.length - i, &point);
+    for (i = 0; i < text.length && kept <= STORE_TEXT_MAX; i += length) {
+        uint32_t point = 'x';
+        length = visible(text.at + i, text.length - i);
+        if (length == 0) length = decode(text.at + i, text.length - i, &point);
         if (length == 0) return "The text is not valid UTF-8; send it in that encoding.";
         if (point == '\r' && i + 1 < text.length && text.at[i + 1] == '\n') {
             put_escaped(out, text.at + start, i - start);
@@ -2055,9 +2087,9 @@ static const char *put_text(struct out *out, struct store_bytes text)
             return "The text has a control character in it; leave that out.";
         }
         kept += length;
-        if (kept > STORE_TEXT_MAX) return "The text is longer than 4000 bytes; shorten it.";
         if (!is_blank(point) && point != '\t' && point != '\n') is_empty = 0;
     }
+    if (kept > STORE_TEXT_MAX) return "The text is longer than 4000 bytes; shorten it.";
     if (is_empty) return "The text is empty; write something.";
     put_escaped(out, text.at + start, text.length - start);
     return NULL;

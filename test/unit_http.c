@@ -1816,6 +1816,47 @@ static void hex_digest(const void *bytes, size_t length, char text[65])
     for (i = 0; i < HTTP_DIGEST_SIZE; i++) sprintf(text + 2 * i, "%02x", digest[i]);
 }
 
+static void test_digits(void **state)
+{
+    static const uint64_t rows[] = {0, 9, 10, 99, 1700000000123, UINT64_MAX / 10, UINT64_MAX};
+    char digits[HTTP_DIGITS_MAX + 1], text[32];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        memset(digits, '!', sizeof digits);
+        snprintf(text, sizeof text, "%llu", (unsigned long long)rows[i]);
+        assert_int_equal(http_digits(rows[i], digits), strlen(text));
+        assert_memory_equal(digits, text, strlen(text));
+        assert_int_equal(digits[strlen(text)], '!');
+    }
+}
+
+static void test_bytes_of_a_value(void **state)
+{
+    unsigned char bytes[24];
+    struct http_bytes value = {bytes, 0};
+    unsigned byte, other;
+    size_t at;
+
+    (void)state;
+    for (other = 0; other < 256; other++) { /* every byte beside every other, at every place in a word of eight */
+        for (byte = 0; byte < 256 && is_value_byte((unsigned char)other); byte++) {
+            memset(bytes, (int)other, sizeof bytes);
+            at = (byte + other) % 16;
+            bytes[at] = (unsigned char)byte;
+            for (value.length = at + 1; value.length < sizeof bytes; value.length += 7) {
+                assert_int_equal(is_value(value), byte == '\t' || (byte >= 0x20 && byte != 0x7F));
+            }
+        }
+    }
+    for (value.length = 0; value.length < sizeof bytes; value.length++) {
+        memset(bytes, 'v', sizeof bytes);
+        bytes[value.length] = '\n'; /* behind it */
+        assert_true(is_value(value));
+    }
+}
+
 static void test_sha256(void **state)
 {
     static unsigned char million[1000000], digests[131 * HTTP_DIGEST_SIZE], counted[131];
@@ -4223,6 +4264,8 @@ int main(void)
         {"every cookie of a name is found", test_cookies, NULL, NULL, NULL},
         {"a number is digits alone and within its limit", test_numbers, NULL, NULL, NULL},
         {"an element of a list is found in any case", test_elements, NULL, NULL, NULL},
+        {"a number is written as printf does", test_digits, NULL, NULL, NULL},
+        {"no control but a tab is in a value", test_bytes_of_a_value, NULL, NULL, NULL},
         {"SHA-256 is that of FIPS 180-4", test_sha256, NULL, NULL, NULL},
         {"a digest in base64 is that of RFC 4648", test_base64, NULL, NULL, NULL},
         {"Date is right from 1970 on, leap years too", test_dates, NULL, NULL, NULL},

@@ -3617,6 +3617,25 @@ static void a_room_that_gives_way_in_the_middle_of_a_rewrite_is_gone(void **stat
     check_crash();
 }
 
+static void the_sum_of_a_record_is_crc_32(void **state)
+{
+    unsigned char bytes[40];
+    size_t i, length;
+    int bit;
+
+    (void)state;
+    assert_int_equal(crc(world.store, (const unsigned char *)"123456789", 9), 0xCBF43926);
+    for (i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(i * 151 + 7);
+    for (length = 0; length <= sizeof bytes; length++) { /* as ISO 3309 has it, a bit at a time */
+        uint32_t sum = 0xFFFFFFFFU;
+        for (i = 0; i < length; i++) {
+            sum ^= bytes[i];
+            for (bit = 0; bit < 8; bit++) sum = sum >> 1 ^ (sum & 1 ? 0xEDB88320U : 0);
+        }
+        assert_int_equal(crc(world.store, bytes, length), ~sum);
+    }
+}
+
 static void a_lost_file_s_messages_wait_for_the_new_one_s_name(void **state)
 {
     struct store_member *ann;
@@ -4970,6 +4989,7 @@ int main(void)
          NULL},
         {"a room that gives way in the middle of a rewrite is gone",
          a_room_that_gives_way_in_the_middle_of_a_rewrite_is_gone, begin, end, NULL},
+        {"the sum of a record is CRC-32", the_sum_of_a_record_is_crc_32, begin, end, NULL},
         {"the longest records fit", the_longest_records_fit, begin, end, NULL},
         {"a stop does not trust a file whose fsync went on", a_stop_does_not_trust_a_file_whose_fsync_went_on, begin,
          end, NULL},
