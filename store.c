@@ -59,6 +59,7 @@
 #define LOST_MS 1000                      /* a file that could not be fsynced is written anew so soon */
 #define REWRITE_MIN (256 * 1024)          /* a smaller file is left alone */
 #define REWRITE_SLICE (64 * 1024)         /* bytes that a rewrite writes in a turn */
+#define REWRITE_SYNC (4 * 1024 * 1024)    /* before an fsync, and as many while it goes on: more, and write() waits */
 #define NUMBER_END (1ULL << 53)           /* JavaScript's integers end here; ids and `by` stay below */
 #define MOVE_MIN (1ULL << 20)             /* every start moves numbers on by so much, */
 #define MOVE_MAX (1ULL << 32)             /* to so much */
@@ -193,7 +194,8 @@ struct rewrite {
     uint64_t at; /* the next frame's offset */
     uint64_t by; /* the last member copied */
     uint64_t size;
-    int is_syncing; /* it is whole, and in the round of fsyncs that goes on */
+    uint64_t unsynced; /* bytes copied since the last round of fsyncs with it began; what is appended is the next's */
+    int is_syncing;    /* it is in the round that goes on */
 };
 
 /* What can be fsynced; a round is a sum of them. */
@@ -1286,11 +1288,12 @@ static void sync_targets(const struct store *store, int round, int errors[SYNC_T
     if (errors[2] == EACCES || errors[2] == EISDIR || errors[2] == EINVAL || errors[2] == EBADF) errors[2] = 0;
 }
 
-/* The child's life: it ends when the pipe does, whatever signals the terminal sends to all. */
+/* The child's life: it ends when the pipe does, whatever signals the terminal sends to all. When a new file is synced it
+ * keeps the old one open over the next round: who closes a large file last waits until its blocks are free. */
 static void serve_syncs(const struct store *store, int ask_fd, int answer_fd)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
-    int errors[SYNC_TARGETS];
+    int errors[SYNC_TARGETS], old_fd = -1, fd;
     unsigned char round;
     ssize_t count;
     size_t i;
@@ -1301,9 +1304,12 @@ static void serve_syncs(const struct store *store, int ask_fd, int answer_fd)
         while (count < 0 && errno == EINTR);
         if (count != 1) _exit(0);
         sync_targets(store, round, errors);
+        fd = round & SYNC_NEW ? disk.open(store->path, O_WRONLY | O_CLOEXEC, 0) : -1;
         do count = disk.write(answer_fd, errors, sizeof errors);
         while (count < 0 && errno == EINTR);
         if (count != (ssize_t)sizeof errors) _exit(1);
+        if (old_fd >= 0) (void)disk.close(old_fd);
+        old_fd = fd;
     }
 }
 
@@ -1475,11 +1481,19 @@ static int is_whole(const struct store *store)
     return store->rewrite.fd >= 0 && store->rewrite.room == store->rooms_used;
 }
 
-/* The new file's fsync is over. A room may have been made meanwhile: then it is not whole, and goes on. */
+/* Whether the copy goes on only behind an fsync: it is whole, or so much of it is not synced that the loop would wait. */
+static int awaits_sync(const struct store *store)
+{
+    const struct rewrite *rewrite = &store->rewrite;
+
+    return is_whole(store) || (rewrite->fd >= 0 && rewrite->unsynced >= REWRITE_SYNC && store->is_running);
+}
+
+/* The new file's fsync is over. If it did not have all of it, or a room was made meanwhile, the rewrite goes on. */
 static void end_rewrite_round(struct store *store, int error, struct store_time now)
 {
     store->rewrite.is_syncing = 0;
-    if (error == 0 && !is_whole(store)) return;
+    if (error == 0 && (!is_whole(store) || store->rewrite.unsynced > 0)) return;
     if (error == 0 && finish_rewrite(store) == 0) return;
     if (error == 0) error = errno;
     abandon_rewrite(store, now);
@@ -1509,9 +1523,12 @@ static void begin_round(struct store *store, struct store_time now)
     uint32_t link = store->unshown;
 
     if (store->unsynced_ms >= 0) store->round |= SYNC_FILE; /* a lost one too: what comes now may well last */
-    if (is_whole(store)) store->round |= SYNC_NEW;
+    store->rewrite.is_syncing = awaits_sync(store);
+    if (store->rewrite.is_syncing) {
+        store->round |= SYNC_NEW;
+        store->rewrite.unsynced = 0;
+    }
     if (store->is_renamed) store->round |= SYNC_FOLDER;
-    store->rewrite.is_syncing = is_whole(store);
     store->unsynced_ms = -1;
     store->round_mark = store->lost == 0 ? store->written : store->synced_mark; /* of a lost file nothing lasts */
     for (; link != 0 && store->lost == 0; link = store->rooms[link - 1].next_unshown) {
@@ -1526,7 +1543,7 @@ static void begin_round(struct store *store, struct store_time now)
 static int64_t round_ms(const struct store *store)
 {
     if (store->round != 0) return INT64_MAX;
-    if (is_whole(store) || store->is_renamed) return 0;
+    if (awaits_sync(store) || store->is_renamed) return 0;
     if (store->unsynced_ms < 0) return INT64_MAX;
     return store->unsynced_ms + (store->options.sync == STORE_SYNC_ALWAYS ? 0 : SYNC_MS);
 }
@@ -1567,6 +1584,7 @@ void store_rewrite(struct store *store, struct store_time now)
     rewrite->at = 0;
     rewrite->by = 0;
     rewrite->size = 0;
+    rewrite->unsynced = 0;
     rewrite->is_syncing = 0;
 }
 
@@ -1631,7 +1649,7 @@ static void step_rewrite(struct store *store, struct store_time now)
     struct rewrite *rewrite = &store->rewrite;
     uint64_t start = rewrite->size;
 
-    while (rewrite->fd >= 0 && !is_whole(store) && rewrite->size - start < REWRITE_SLICE) {
+    while (rewrite->fd >= 0 && !awaits_sync(store) && rewrite->size - start < REWRITE_SLICE) {
         struct store_room *room = &store->rooms[rewrite->room];
         store->batch.length = 0;
         if (room->name_length == 0) {
@@ -1640,7 +1658,9 @@ static void step_rewrite(struct store *store, struct store_time now)
         }
         if (rewrite->phase == FRAMES) copy_frames(store, room);
         else copy_members(store, room, now);
-        if (store->batch.length > 0) append_to_copy(store, now);
+        if (store->batch.length == 0) continue;
+        append_to_copy(store, now);
+        rewrite->unsynced += store->batch.length;
     }
 }
 
@@ -3404,7 +3424,7 @@ int64_t store_tick(struct store *store, struct store_time now)
     if (wants_rewrite(store, now)) store_rewrite(store, now);
     step_rewrite(store, now);
     if (now.mono_ms >= round_ms(store)) begin_round(store, now);
-    if (store->rewrite.fd >= 0 && !is_whole(store)) return 0;
+    if (store->rewrite.fd >= 0 && !awaits_sync(store)) return 0;
     due_ms = earlier(store->due_ms, round_ms(store));
     if (keeps_absences(store)) due_ms = earlier(due_ms, store->keep_ms + KEEP_MS);
     if (store->behind && store->rewrite.fd < 0) due_ms = earlier(due_ms, store->retry_ms);

@@ -293,6 +293,7 @@ static ssize_t play_write(int fd, const void *bytes, size_t size)
     if (inode == machine.volume->names[FILE_NAME]) machine.file_write = machine.volume->op_count - 1;
     if (is_new && running != NULL && machine.child.is_alive) {
         running->rewrite.size += REWRITE_SLICE;
+        running->rewrite.unsynced += REWRITE_SYNC / 3; /* three turns, and it is synced */
         machine.padding += REWRITE_SLICE;
     }
     return (ssize_t)size;

@@ -4252,6 +4252,156 @@ static void while_a_rewrite_goes_on_both_files_are_waited_for(void **state)
     assert_int_equal(round_over(), 0);
 }
 
+/* A room with COUNT messages of 4,000 bytes, and all that is synced. */
+static struct store_member *fill_large_room(size_t count)
+{
+    struct store_member *ann;
+    char text[STORE_TEXT_MAX + 1];
+
+    stop();
+    options_like(4, 32 << 20, 8);
+    start();
+    ann = join("tea", "Ann");
+    memset(text, 'x', STORE_TEXT_MAX);
+    text[STORE_TEXT_MAX] = '\0';
+    while (count-- > 0) say(ann, text);
+    later(2 * SECOND);
+    syncer.is_slow = 1;
+    return ann;
+}
+
+/* The rewrite goes on until it is in a round, or by as much as it may. */
+static void go_on(void)
+{
+    int left = 10 * REWRITE_SYNC / REWRITE_SLICE;
+
+    do assert_true(left-- > 0);
+    while (tick() == 0);
+}
+
+static void a_long_rewrite_is_synced_as_it_goes(void **state)
+{
+    struct store_member *ann = fill_large_room(4 * REWRITE_SYNC / STORE_TEXT_MAX);
+    struct rewrite *rewrite = &world.store->rewrite;
+    size_t rounds = 0, held;
+
+    (void)state;
+    store_rewrite(world.store, world.now);
+    (void)tick();
+    say(ann, "hi");
+    world.now.mono_ms += SYNC_MS;
+    (void)tick();
+    assert_int_equal(answer_sync(), SYNC_FILE);
+    assert_int_equal(rewrite->unsynced, rewrite->size); /* that was not for it */
+    for (; !is_whole(world.store); rounds++) {
+        go_on();
+        assert_true(rewrite->is_syncing);
+        if (!is_whole(world.store)) { /* the first part, and another while the child is at it, but no more */
+            assert_in_range(rewrite->size, (rounds + 2) * REWRITE_SYNC, (rounds + 3) * REWRITE_SYNC - 1);
+        }
+        if (rounds == 0) say(ann, "this goes on");
+        assert_int_equal(answer_sync() & SYNC_NEW, SYNC_NEW);
+    }
+    assert_in_range(rounds, 2, 4);
+    assert_true(rewrite->fd >= 0); /* its last part is not synced */
+    go_on();
+    assert_int_equal(answer_sync(), SYNC_NEW);
+    assert_true(rewrite->fd < 0);
+    held = find_room("tea")->ring.head - find_room("tea")->ring.tail;
+    kill_store();
+    start();
+    assert_int_equal(find_room("tea")->ring.head - find_room("tea")->ring.tail, held);
+    fault.syncs = 0;
+    stop();
+    assert_in_range(fault.syncs, 1, 2); /* nobody waits now: all at once */
+    start();
+    assert_int_equal(find_room("tea")->ring.head - find_room("tea")->ring.tail, held);
+}
+
+static void a_long_rewrite_does_not_outlast_a_failed_sync(void **state)
+{
+    struct rewrite *rewrite;
+    struct stat failed, named;
+
+    (void)state;
+    (void)fill_large_room(2 * REWRITE_SYNC / STORE_TEXT_MAX);
+    rewrite = &world.store->rewrite;
+    store_rewrite(world.store, world.now);
+    go_on();
+    assert_int_equal(link(beside(".new"), beside(".failed")), 0); /* so that its number is not given again */
+    break_disk(CALL_FSYNC, EIO, 1);
+    assert_int_equal(answer_sync(), SYNC_NEW);
+    assert_true(rewrite->fd < 0);
+    assert_non_null(strstr(world.told, "can't be written anew"));
+    syncer.is_slow = 0;
+    later(11 * SECOND);
+    assert_non_null(strstr(world.told, "is written anew again"));
+    assert_int_equal(stat(beside(".failed"), &failed), 0);
+    assert_int_equal(stat(world.path, &named), 0);
+    assert_true(failed.st_ino != named.st_ino);
+}
+
+/* The child's calls, a letter each: it writes them into a pipe. */
+static int letters_fd, files_opened;
+
+static void note_letter(char letter) { assert_int_equal(write(letters_fd, &letter, 1), 1); }
+
+static int letter_open(const char *path, int flags, mode_t mode)
+{
+    (void)flags;
+    (void)mode;
+    note_letter(strcmp(path, world.path) == 0 ? 'F' : strstr(path, ".new") != NULL ? 'N' : 'D');
+    return 1000 + files_opened++;
+}
+
+static int letter_fsync(int fd)
+{
+    note_letter('s');
+    return fd >= 1000 ? 0 : -1;
+}
+
+static int letter_close(int fd)
+{
+    note_letter((char)('0' + fd - 1000));
+    return 0;
+}
+
+static ssize_t letter_write(int fd, const void *bytes, size_t size)
+{
+    note_letter('!');
+    return write(fd, bytes, size);
+}
+
+static void the_child_closes_a_replaced_file_last(void **state)
+{
+    static const unsigned char rounds[] = {SYNC_FILE, SYNC_NEW, SYNC_FOLDER, SYNC_FILE};
+    int asks[2], answers[2], letters[2], status;
+    char text[64] = "";
+    pid_t child;
+
+    (void)state;
+    assert_true(pipe(asks) == 0 && pipe(answers) == 0 && pipe(letters) == 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)close(asks[1]);
+        letters_fd = letters[1];
+        disk.open = letter_open;
+        disk.fsync = letter_fsync;
+        disk.close = letter_close;
+        disk.write = letter_write;
+        serve_syncs(world.store, asks[0], answers[1]);
+    }
+    assert_int_equal(write(asks[1], rounds, sizeof rounds), sizeof rounds);
+    close_pipe(asks);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(read(letters[0], text, sizeof text - 1) > 0);
+    assert_string_equal(text, "Fs0!" "Ns1F!" "Ds3!2" "Fs4!"); /* the old file's 2 comes behind the folder's answer */
+    close_pipe(answers);
+    close_pipe(letters);
+}
+
 static void a_room_made_while_the_new_file_is_synced_is_in_it(void **state)
 {
     struct store_member *bob;
@@ -5016,6 +5166,9 @@ int main(void)
         {"who leaves does not put a rewrite off", who_leaves_does_not_put_a_rewrite_off, begin_always, end, NULL},
         {"who leaves while a new file is synced has left for good",
          who_leaves_while_a_new_file_is_synced_has_left_for_good, begin, end, NULL},
+        {"a long rewrite is synced as it goes", a_long_rewrite_is_synced_as_it_goes, begin, end, NULL},
+        {"a long rewrite does not outlast a failed sync", a_long_rewrite_does_not_outlast_a_failed_sync, begin, end, NULL},
+        {"the child closes a replaced file last", the_child_closes_a_replaced_file_last, begin, end, NULL},
         {"while a rewrite goes on both files are waited for",
          while_a_rewrite_goes_on_both_files_are_waited_for, begin_always, end, NULL},
         {"a room made while the new file is synced is in it",
