@@ -6,8 +6,9 @@
  *     recv() -> in buffer -> head, content -> the application -> out buffer -> send()
  *                                                  `-> lasting bytes, sent from where they lie
  *
- * The poll set has two parts. The busy part, polled each turn, holds connections that owe us a request or have no room
- * for our bytes; the quiet part holds streams and held requests, of which a third is looked at each second. */
+ * The poll set has two parts. The busy part holds connections that owe us a request or have no room for our bytes; the
+ * quiet part holds streams and held requests, of which a third is looked at each second. Of the busy part a turn polls
+ * those that did something of late, and all if they are few, if enough time has passed, or if there is nothing to do. */
 #ifndef _XOPEN_SOURCE
 #define _XOPEN_SOURCE 700
 #endif
@@ -42,6 +43,9 @@
 #define SWEEP_PARTS 3          /* each is looked at every 3 s */
 #define SWEEP_SLICE 512        /* in one turn */
 #define LOOK_MS 100            /* between two looks at all of them, when there is no room for a newcomer */
+#define ACTIVE_MS 1000         /* a connection rests when it did nothing for so long, or twice as long; */
+#define RESTING_PER_MS 100     /* so many resting ones are polled a millisecond while others keep us busy, */
+#define RESTING_MS 40          /* and each so often at least */
 #define FAN_OUT_SLICE 256      /* readers served between two looks at the busy part */
 #define TURN_BYTES (1 << 20)   /* sent to one connection in one turn */
 #define ACCEPT_SLICE 64        /* connections accepted in one turn */
@@ -207,6 +211,10 @@ struct http_server {
     struct watch watches[HTTP_WATCHES_MAX];
     size_t listeners, fixed; /* the busy part begins with listeners, then watches: fixed in all */
     struct part busy, quiet;
+    size_t active, recent;   /* the first of the busy part: active since active_ms; not yet resting */
+    int64_t active_ms;
+    int64_t polled_ms;       /* the resting ones were polled last */
+    int found;               /* by the last poll() */
     struct link idle, incomplete, stalled, held, closing, free, woken, quiet_peers;
     size_t open;             /* connections that count for the limit */
     int64_t accept_ms;       /* no accept() before */
@@ -1046,9 +1054,33 @@ static struct pollfd *poll_entry(struct http_connection *connection)
     return &part->fds[connection->spot];
 }
 
+static void swap_entries(struct part *part, size_t i, size_t j)
+{
+    struct pollfd entry = part->fds[i];
+    struct http_connection *owner = part->owners[i];
+
+    part->fds[i] = part->fds[j];
+    part->owners[i] = part->owners[j];
+    part->fds[j] = entry;
+    part->owners[j] = owner;
+    part->owners[i]->spot = (unsigned)i;
+    part->owners[j]->spot = (unsigned)j;
+}
+
+/* The entry at SPOT of the busy part does something: it comes to the front. */
+static void wake_entry(struct http_server *server, size_t spot)
+{
+    if (spot >= server->recent) {
+        swap_entries(&server->busy, spot, server->recent);
+        spot = server->recent++;
+    }
+    if (spot >= server->active) swap_entries(&server->busy, spot, server->active++);
+}
+
 static void add_to_part(struct http_connection *connection, int is_quiet, short events)
 {
-    struct part *part = is_quiet ? &connection->server->quiet : &connection->server->busy;
+    struct http_server *server = connection->server;
+    struct part *part = is_quiet ? &server->quiet : &server->busy;
     struct pollfd *entry = &part->fds[part->count];
 
     entry->fd = connection->fd;
@@ -1057,21 +1089,24 @@ static void add_to_part(struct http_connection *connection, int is_quiet, short 
     part->owners[part->count] = connection;
     connection->spot = (unsigned)part->count++;
     connection->is_quiet = (unsigned char)is_quiet;
+    if (!is_quiet) wake_entry(server, connection->spot);
 }
 
-/* The last entry moves into the gap. What poll() said of it is dropped: the loop goes from the last to the first, so
- * it is done with it. */
+/* The last entry moves into the gap, and in the busy part the last active one and the last recent one. What poll() said
+ * of those is done, or dropped: loops go from the last to the first. */
 static void drop_from_part(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
     struct part *part = connection->is_quiet ? &server->quiet : &server->busy;
-    size_t last = --part->count;
 
-    if (connection->spot == last) return;
-    part->fds[connection->spot] = part->fds[last];
-    part->fds[connection->spot].revents = 0;
-    part->owners[connection->spot] = part->owners[last];
-    part->owners[connection->spot]->spot = connection->spot;
+    if (!connection->is_quiet && connection->spot < server->active) {
+        swap_entries(part, connection->spot, --server->active);
+    }
+    if (!connection->is_quiet && connection->spot < server->recent) {
+        swap_entries(part, connection->spot, --server->recent);
+    }
+    part->fds[--part->count].revents = 0;
+    swap_entries(part, connection->spot, part->count);
 }
 
 static void poll_for(struct http_connection *connection, int is_quiet, short events)
@@ -2267,6 +2302,14 @@ static void expire_oldest(struct http_server *server, struct http_connection *co
     switch (connection->state) {
     case READING_HEAD:
     case READING_CONTENT: (void)drop_incomplete(server, NULL); break;
+    case IDLE:
+        if (!has_input(connection)) {
+            close_connection(connection);
+        } else { /* it rested; poll() is about to see it */
+            connection->since_ms = server->now.mono_ms;
+            link_last(&server->idle, &connection->turn);
+        }
+        break;
     default: close_connection(connection);
     }
 }
@@ -2385,14 +2428,30 @@ static int wait_for(int64_t ms)
     return ms < 0 ? -1 : ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
+/* Those that poll() has found something of come to the front of the busy part, of which it has seen COUNT. */
+static void wake_found(struct http_server *server, size_t count)
+{
+    int64_t passed_ms = server->now.mono_ms - server->active_ms;
+    size_t i;
+
+    if (passed_ms >= ACTIVE_MS) {
+        server->recent = passed_ms < 2 * ACTIVE_MS ? server->active : server->fixed;
+        server->active = server->fixed;
+        server->active_ms = server->now.mono_ms;
+    }
+    for (i = server->active; i < count; i++) {
+        if (server->busy.fds[i].revents != 0) wake_entry(server, i);
+    }
+}
+
 /* Handles what poll() found, from the last to the first: listeners come behind all connections. */
 static void handle_busy(struct http_server *server)
 {
     struct part *busy = &server->busy;
     size_t i;
 
-    for (i = busy->count; i-- > 0;) {
-        if (i >= busy->count || busy->fds[i].revents == 0) continue;
+    for (i = server->active; i-- > 0;) {
+        if (i >= server->active || busy->fds[i].revents == 0) continue;
         if (i >= server->fixed) {
             busy->fds[i].revents = 0;
             handle_events(busy->owners[i]);
@@ -2405,17 +2464,34 @@ static void handle_busy(struct http_server *server)
     }
 }
 
+/* How many of the busy part are polled now: all if it is time for that, or if nothing goes on and poll() is to wait. Else
+ * it waits until then at most. */
+static size_t count_to_poll(const struct http_server *server, int64_t *wait_ms)
+{
+    int64_t rest_ms = (int64_t)((server->busy.count - server->recent) / RESTING_PER_MS);
+
+    rest_ms = server->polled_ms + earlier_of(rest_ms, RESTING_MS) - server->now.mono_ms;
+    if (rest_ms <= 0 || (server->found <= 0 && *wait_ms != 0)) return server->busy.count;
+    if (*wait_ms < 0 || rest_ms < *wait_ms) *wait_ms = rest_ms;
+    return server->recent;
+}
+
 int http_turn(struct http_server *server, int64_t wait_ms)
 {
     int64_t due_ms = do_timers(server), own_ms = due_ms - server->now.mono_ms;
-    int found;
+    size_t count;
 
     if (due_ms != INT64_MAX && (wait_ms < 0 || own_ms < wait_ms)) wait_ms = own_ms > 0 ? own_ms : 0;
-    found = net.poll(server->busy.fds, (nfds_t)server->busy.count, wait_for(wait_ms));
-    if (found < 0 && errno != EINTR && errno != EAGAIN && errno != ENOMEM) return -1;
-    if (found < 0 && errno != EINTR) (void)net.poll(NULL, 0, PAUSE_MS); /* the system is short of memory */
+    count = count_to_poll(server, &wait_ms);
+    server->found = net.poll(server->busy.fds, (nfds_t)count, wait_for(wait_ms));
+    if (server->found < 0 && errno != EINTR && errno != EAGAIN && errno != ENOMEM) return -1;
+    if (server->found < 0 && errno != EINTR) (void)net.poll(NULL, 0, PAUSE_MS); /* the system is short of memory */
     server->now = http_clock();
-    if (found > 0) handle_busy(server);
+    if (count == server->busy.count) server->polled_ms = server->now.mono_ms;
+    if (server->found > 0) {
+        wake_found(server, count);
+        handle_busy(server);
+    }
     fan_out(server);
     return 0;
 }
@@ -2435,7 +2511,7 @@ void http_watch(struct http_server *server, int fd, void (*ready)(void *context)
     busy->fds[busy->count].fd = fd;
     busy->fds[busy->count].events = POLLIN;
     busy->fds[busy->count++].revents = 0;
-    server->fixed++;
+    server->active = server->recent = ++server->fixed;
 }
 
 void http_unwatch(struct http_server *server, int fd)
@@ -2548,7 +2624,7 @@ static int listen_on(struct http_server *server, const struct sockaddr *address,
     entry->events = POLLIN;
     server->busy.count++;
     server->listeners++;
-    server->fixed++;
+    server->active = server->recent = ++server->fixed;
     return 0;
 }
 

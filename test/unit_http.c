@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 
 #define SECOND 1000
-#define CALLERS 2200
+#define CALLERS 4400
 #define FIRST_FD 100000
 #define CHANNELS 3
 #define NEWS_SIZE (3 << 20)
@@ -45,6 +45,7 @@ static struct {
     size_t count, accepted;
     int64_t now_ms, wall_ms, until_ms;
     int asked_ms, found, polls; /* what the loop asked of poll() last, and what that found; how often it did */
+    size_t polled;              /* of how many descriptors */
     int poll_errors, poll_errno;
     int accept_errors[16], accept_error_count, accepts;
     int fcntl_fails, watch_fd, is_watch_ready;
@@ -84,6 +85,7 @@ static int paper_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 
     if (is_loop) {
         world.asked_ms = timeout_ms;
+        world.polled = count;
         world.polls++;
     } else {
         assert_int_equal(timeout_ms, 0);
@@ -673,6 +675,9 @@ static size_t check_counts(void)
     assert_int_equal(open, server->open);
     assert_true(open <= server->options.connections);
     assert_int_equal(polled, server->busy.count - server->fixed + server->quiet.count);
+    assert_true(server->fixed <= server->active && server->active <= server->recent);
+    assert_true(server->recent <= server->busy.count);
+    for (i = server->active; i < server->busy.count; i++) assert_int_equal(server->busy.fds[i].revents, 0);
     return polled;
 }
 
@@ -2984,6 +2989,163 @@ static void test_many_held_expire_at_once(void **state)
 
 /* ---- limits ---- */
 
+/* The answer to GET / in one turn. */
+static int ask_in_a_turn(struct caller *caller)
+{
+    say(caller, GET("/"));
+    turn();
+    return status_for(caller);
+}
+
+/* COUNT connections that rest, and one that goes on asking. */
+static struct caller *rest_but_one(size_t count)
+{
+    struct caller *ann;
+
+    open_server(4300, 0);
+    while (count-- > 0) (void)dial("192.0.2.1");
+    settle();
+    later(2 * ACTIVE_MS);
+    ann = dial("192.0.2.2");
+    settle();
+    assert_int_equal(ask_in_a_turn(ann), 200);
+    assert_int_equal(world.polled, world.server->busy.count);
+    return ann;
+}
+
+static void test_resting_connections_are_polled_less_often(void **state)
+{
+    static const struct {
+        size_t count;
+        int late_ms;
+    } rows[] = {{5 * RESTING_PER_MS, 5}, {42 * RESTING_PER_MS, RESTING_MS}};
+    struct caller *ann, *bob = &world.callers[0];
+    size_t i, j, fixed;
+
+    (void)state;
+    for (i = 0; i < 2; i++) {
+        ann = rest_but_one(rows[i].count);
+        fixed = world.server->fixed;
+        for (j = 0; j < 20; j++) { /* time stands still */
+            say(bob, j == 10 ? GET("/") : "");
+            assert_int_equal(ask_in_a_turn(ann), 200);
+            assert_int_equal(world.polled, fixed + 1);
+        }
+        world.now_ms += rows[i].late_ms - 1;
+        for (j = 0; j < 2; j++) assert_int_equal(ask_in_a_turn(ann), 200); /* the first reads the clock */
+        assert_string_equal(heard(bob), "");
+        world.now_ms++;
+        for (j = 0; j < 2; j++) assert_int_equal(ask_in_a_turn(ann), 200);
+        assert_int_equal(status_for(bob), 200);
+        assert_int_equal(world.polled, world.server->busy.count);
+        assert_int_equal(ask_in_a_turn(ann), 200);
+        assert_int_equal(world.polled, fixed + 2); /* he is not resting now */
+        world.until_ms = world.now_ms + SECOND;
+        assert_int_equal(http_turn(world.server, -1), 0);
+        assert_in_range(world.asked_ms, 1, rows[i].late_ms); /* something may be going on yet; */
+        assert_int_equal(http_turn(world.server, -1), 0);
+        assert_int_equal(world.polled, world.server->busy.count); /* nothing is: all are waited for, */
+        assert_in_range(world.asked_ms, SECOND, IDLE_MS);
+        say(&world.callers[1], GET("/"));
+        turn();
+        assert_int_equal(status_for(&world.callers[1]), 200); /* and nobody waits for us */
+        close_server();
+    }
+}
+
+static void test_a_resting_connection_whose_request_came_is_not_idle(void **state)
+{
+    struct caller *ann, *bob = &world.callers[499];
+    int i;
+
+    (void)state;
+    ann = rest_but_one(5 * RESTING_PER_MS);
+    for (i = 0; i < IDLE_MS - 2 * ACTIVE_MS; i++) {
+        world.now_ms++;
+        if (i == IDLE_MS - 2 * ACTIVE_MS - 3) say(bob, GET("/"));
+        assert_int_equal(ask_in_a_turn(ann), 200);
+    }
+    for (i = 0; i < 5; i++) {
+        world.now_ms++;
+        assert_int_equal(ask_in_a_turn(ann), 200);
+    }
+    assert_int_equal(status_for(bob), 200);
+    close_server();
+}
+
+static void test_a_fan_out_does_not_poll_those_that_rest(void **state)
+{
+    struct caller *ann = rest_but_one(5 * RESTING_PER_MS);
+    size_t i, polled[4];
+
+    (void)state;
+    for (i = 0; i < 4 * FAN_OUT_SLICE; i++) {
+        say(dial("192.0.2.3"), GET("/stream"));
+        if (i % ACCEPT_SLICE == 0) settle();
+    }
+    settle();
+    later(3 * ACTIVE_MS);
+    assert_int_equal(ask_in_a_turn(ann), 200);
+    world.now_ms += 10;
+    tell(0, "news");
+    for (i = 0; i < 4; i++) {
+        turn();
+        assert_int_equal(world.asked_ms, 0);
+        polled[i] = world.polled;
+    }
+    assert_int_equal(polled[0], world.server->fixed + 1);
+    assert_int_equal(polled[1], world.server->busy.count); /* it was time for them */
+    assert_int_equal(polled[2], world.server->fixed + 1);
+    assert_int_equal(polled[3], world.server->fixed + 1);
+    close_server();
+}
+
+static void test_a_house_at_rest_wakes_once_a_second(void **state)
+{
+    size_t i, waits = 0;
+    int64_t end_ms;
+
+    (void)state;
+    (void)rest_but_one(2 * RESTING_PER_MS);
+    for (i = 0; i < 4 * SWEEP_SLICE; i++) { /* a sweep takes several turns */
+        say(dial("192.0.2.3"), GET("/stream"));
+        if (i % ACCEPT_SLICE == 0) settle();
+    }
+    settle();
+    later(3 * ACTIVE_MS);
+    end_ms = world.now_ms + 10 * SECOND;
+    while (world.now_ms < end_ms) {
+        world.until_ms = end_ms;
+        assert_int_equal(http_turn(world.server, -1), 0);
+        waits += world.asked_ms != 0;
+    }
+    assert_in_range(waits, 9, 11);
+    close_server();
+}
+
+static void test_who_asks_now_and_then_does_not_rest(void **state)
+{
+    struct caller *ann, *bob;
+    size_t i;
+
+    (void)state;
+    open_server(1000, 0);
+    for (i = 0; i < 9 * RESTING_PER_MS; i++) (void)dial("192.0.2.1");
+    ann = dial("192.0.2.2");
+    bob = dial("192.0.2.3");
+    settle();
+    later(3 * ACTIVE_MS);
+    assert_int_equal(ask(ann, GET("/")), 200);
+    later(20);
+    assert_int_equal(ask(bob, GET("/")), 200);
+    for (i = 1; i <= 40; i++) { /* he comes once a second, and she always keeps the loop from polling all */
+        world.now_ms += ACTIVE_MS / 4;
+        assert_int_equal(ask(ann, GET("/")), 200);
+        if (i % 4 == 0) assert_int_equal(ask(bob, GET("/")), 200);
+    }
+    close_server();
+}
+
 static void test_longest_idle_makes_room(void **state)
 {
     struct caller *callers[4], *eve;
@@ -4304,6 +4466,13 @@ int main(void)
         {"a request may be held behind an answer that finds no room", test_held_behind_an_answer_without_room, NULL, NULL, NULL},
         {"held requests make room when buffers run out", test_held_give_up_their_buffers, NULL, NULL, NULL},
         {"many held requests may end at once", test_many_held_expire_at_once, NULL, NULL, NULL},
+        {"resting connections are polled less often, and soon enough", test_resting_connections_are_polled_less_often,
+         NULL, NULL, NULL},
+        {"a resting connection whose request came is not idle", test_a_resting_connection_whose_request_came_is_not_idle,
+         NULL, NULL, NULL},
+        {"a fan-out does not poll those that rest", test_a_fan_out_does_not_poll_those_that_rest, NULL, NULL, NULL},
+        {"a house at rest wakes once a second", test_a_house_at_rest_wakes_once_a_second, NULL, NULL, NULL},
+        {"who asks now and then does not rest", test_who_asks_now_and_then_does_not_rest, NULL, NULL, NULL},
         {"the connection longest idle makes room for a new one", test_longest_idle_makes_room, NULL, NULL, NULL},
         {"a request on its way keeps its connection", test_a_request_on_its_way_keeps_its_connection, NULL, NULL, NULL},
         {"others make room before a proxy does", test_others_make_room_before_a_proxy, NULL, NULL, NULL},
