@@ -1,8 +1,10 @@
 # Makefile: POSIX make, a C compiler, sed and od. `make` builds snug; `make check` runs every test.
 .POSIX:
 
+# With -Os instead of -O2 it is 28 KB smaller, and a message costs a tenth more. Tables for unwinding are 16 KB that C
+# has no use for.
 CC = cc
-CFLAGS = -Os
+CFLAGS = -O2 -fno-asynchronous-unwind-tables
 LDFLAGS = -s
 PREFIX = /usr/local
 DESTDIR =
