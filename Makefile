@@ -48,6 +48,18 @@ snug.c: main.c http.c http.h store.c store.h .build/page.inc
 run: snug
 	./snug
 
+# Measures snug beside a bare send() loop, nchan and nginx: no test. BENCH=full takes its time, BENCH=readme writes the
+# last table into README.
+BENCH = quick
+
+bench: snug .build/bench
+	test/setup bench
+	node test/bench.mjs $(BENCH)
+
+.build/bench: test/bench.c
+	mkdir -p .build
+	$(CC) $(STRICT) -O2 -o $@ test/bench.c
+
 # Every test, plain and under the sanitizers. test/setup installs what they need. What measures runs by itself, once.
 check:
 	test/setup
@@ -192,4 +204,4 @@ install: snug
 clean:
 	rm -rf .build snug snug.c snug.c.new
 
-.PHONY: all single run check check-all unit unit-programs fuzz fuzz-targets coverage lint memcheck eva install clean
+.PHONY: all single run bench check check-all unit unit-programs fuzz fuzz-targets coverage lint memcheck eva install clean
