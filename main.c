@@ -1,5 +1,5 @@
-/* main.c: the command and the chat: options, who may ask, the page, the routes, and what joins the store's rooms to
- * http's channels. The one file that knows both neighbours.
+/* main.c: the command and the chat: options, who may ask, QR codes, the page, the routes, and what joins the store's
+ * rooms to http's channels. The one file that knows both neighbours.
  *
  * A message comes in by send_message, store_send writes it and calls `room_changed`, which wakes the room's channel;
  * at the end of the turn http.c draws what each reader has not seen by `next_span`. */
@@ -48,6 +48,8 @@
 #define COOKIE_FIELD_SIZE (ROOM_PATH_MAX + TOKEN_DIGITS + 192) /* with Cache-Control */
 #define FIELDS_SIZE (COOKIE_FIELD_SIZE + ROOM_PATH_MAX + 64)   /* and a Location */
 #define PAGE_FIELDS_SIZE 512
+#define OWN_ADDRESS_SIZE (INET6_ADDRSTRLEN + sizeof "http://[]:65535")
+#define ROOM_ADDRESS_SIZE (sizeof "https://" + HOST_SIZE + sizeof "/r/" + ROOM_PATH_MAX - 3) /* with one NUL */
 #define LOCATION_SIZE (HTTP_HEAD_MAX + ROOM_PATH_MAX + 64)
 
 static const unsigned char page[] = {
@@ -123,6 +125,7 @@ struct chat {
     int stops;
     struct call call;
     char own_name[HOST_SIZE];
+    char first_address[OWN_ADDRESS_SIZE]; /* that the banner names, with "http://" and port */
     char cookie_name[16];
     char etag[19];              /* with its quotes */
     char page_fields[PAGE_FIELDS_SIZE];
@@ -525,6 +528,339 @@ static int draw_token(struct chat *chat, unsigned char key[STORE_KEY_SIZE])
     chat->call.token[TOKEN_DIGITS] = '\0';
     http_sha256(chat->call.token, TOKEN_DIGITS, key);
     return 0;
+}
+
+/* ---- QR codes (ISO/IEC 18004: byte mode, error correction level M) ---- */
+
+#define QR_VERSION_MAX 17 /* holds 504 bytes, the longest address of a room has 458 */
+#define QR_SIDE_MAX (4 * QR_VERSION_MAX + 17)
+#define QR_CODEWORDS_MAX (QR_SIDE_MAX * QR_SIDE_MAX / 8)
+#define QR_CHECK_MAX 30 /* of a block */
+#define QR_MARGIN 4     /* light modules around it: the quiet zone */
+
+typedef char qr_holds_address[ROOM_ADDRESS_SIZE - 1 <= 504 ? 1 : -1];
+
+enum { DARK = 1, FIXED = 2 }; /* FIXED: of a pattern, holds no data and is not masked */
+
+struct qr {
+    int side, free;                                   /* in modules; those not FIXED */
+    unsigned char modules[QR_SIDE_MAX * QR_SIDE_MAX]; /* x of line y at [y * side + x] */
+};
+
+/* What level M has in each version. */
+static const struct {
+    unsigned char check; /* error correction codewords of a block */
+    unsigned char blocks;
+} qr_versions[] = {{0, 0},  {10, 1}, {16, 1}, {26, 1}, {18, 2}, {24, 2}, {16, 4}, {18, 4},  {22, 4},
+                   {22, 5}, {26, 5}, {30, 5}, {22, 8}, {22, 9}, {24, 9}, {24, 10}, {28, 10}, {28, 11}};
+
+typedef char qr_versions_are_there[sizeof qr_versions / sizeof qr_versions[0] == QR_VERSION_MAX + 1 ? 1 : -1];
+
+static void fix_module(struct qr *qr, int x, int y, unsigned dark)
+{
+    unsigned char *module = &qr->modules[y * qr->side + x];
+
+    if (!(*module & FIXED)) qr->free--;
+    *module = (unsigned char)(FIXED | dark);
+}
+
+/* Square rings around a point; bit i of DARK_RINGS is the one i modules off. */
+static void draw_rings(struct qr *qr, int centre_x, int centre_y, int radius, unsigned dark_rings)
+{
+    int x, y;
+
+    for (y = centre_y - radius; y <= centre_y + radius; y++) {
+        for (x = centre_x - radius; x <= centre_x + radius; x++) {
+            int across = abs(x - centre_x), down = abs(y - centre_y);
+            if (x < 0 || y < 0 || x >= qr->side || y >= qr->side) continue;
+            fix_module(qr, x, y, dark_rings >> (across > down ? across : down) & 1);
+        }
+    }
+}
+
+/* A grid from the timing patterns to the far ends, all gaps but the first of one even width (annex E), without the
+ * three corners where finders are. */
+static void draw_alignments(struct qr *qr, int version)
+{
+    int gaps = version / 7 + 1, step = (qr->side - 13 + 2 * gaps - 1) / (2 * gaps) * 2, i, j;
+
+    for (i = 0; i <= gaps; i++) {
+        for (j = 0; j <= gaps; j++) {
+            int x = i == 0 ? 6 : qr->side - 7 - (gaps - i) * step, y = j == 0 ? 6 : qr->side - 7 - (gaps - j) * step;
+            if ((i > 0 && j > 0) || (i + j > 0 && i + j < gaps)) draw_rings(qr, x, y, 2, 0x5);
+        }
+    }
+}
+
+/* VALUE and, behind it, COUNT bits of a BCH code (annexes C and D). */
+static unsigned add_bch(unsigned value, int count, unsigned generator)
+{
+    unsigned rest = value;
+    int i;
+
+    for (i = 0; i < count; i++) rest = rest << 1 ^ (rest >> (count - 1) & 1) * generator;
+    return value << count | rest;
+}
+
+/* Twice (7.9): around the finder at the top left, and beside the others. */
+static void draw_format(struct qr *qr, unsigned mask)
+{
+    unsigned bits = add_bch(mask, 10, 0x537) ^ 0x5412; /* level M is 00 */
+    int i;
+
+    for (i = 0; i < 15; i++) {
+        fix_module(qr, i < 8 ? 8 : i == 8 ? 7 : 14 - i, i < 6 ? i : i < 8 ? i + 1 : 8, bits >> i & 1);
+        fix_module(qr, i < 8 ? qr->side - 1 - i : 8, i < 8 ? 8 : qr->side - 15 + i, bits >> i & 1);
+    }
+    fix_module(qr, 8, qr->side - 8, DARK);
+}
+
+/* Twice (7.10). */
+static void draw_version(struct qr *qr, unsigned version)
+{
+    unsigned bits = add_bch(version, 12, 0x1F25);
+    int i;
+
+    for (i = 0; i < 18; i++) {
+        fix_module(qr, qr->side - 11 + i % 3, i / 3, bits >> i & 1);
+        fix_module(qr, i / 3, qr->side - 11 + i % 3, bits >> i & 1);
+    }
+}
+
+/* All of VERSION but its data, and with the format of mask 0. */
+static void draw_patterns(struct qr *qr, int version)
+{
+    int i;
+
+    memset(qr->modules, 0, sizeof qr->modules);
+    qr->side = 4 * version + 17;
+    qr->free = qr->side * qr->side;
+    for (i = 0; i < qr->side; i++) {
+        fix_module(qr, i, 6, i % 2 == 0);
+        fix_module(qr, 6, i, i % 2 == 0);
+    }
+    draw_rings(qr, 3, 3, 4, 0xB);
+    draw_rings(qr, qr->side - 4, 3, 4, 0xB);
+    draw_rings(qr, 3, qr->side - 4, 4, 0xB);
+    if (version >= 2) draw_alignments(qr, version);
+    if (version >= 7) draw_version(qr, (unsigned)version);
+    draw_format(qr, 0);
+}
+
+static void append_bits(unsigned char *bytes, size_t *bit, size_t value, int count)
+{
+    for (; count-- > 0; ++*bit) bytes[*bit / 8] |= (unsigned char)((value >> count & 1) << (7 - *bit % 8));
+}
+
+/* TEXT as SIZE data codewords (7.4): mode, length, bytes, an end, padding. DATA is zeros at first. */
+static void make_data(const char *text, int version, unsigned char *data, size_t size)
+{
+    size_t length = strlen(text), padding = 0xEC, bit = 0, i;
+
+    append_bits(data, &bit, 4, 4);
+    append_bits(data, &bit, length, version < 10 ? 8 : 16);
+    for (i = 0; i < length; i++) append_bits(data, &bit, (unsigned char)text[i], 8);
+    append_bits(data, &bit, 0, 4);
+    for (; bit < 8 * size; padding ^= 0xEC ^ 0x11) append_bits(data, &bit, padding, 8);
+}
+
+/* In GF(256) modulo x^8 + x^4 + x^3 + x^2 + 1. */
+static unsigned char multiply(unsigned char a, unsigned char b)
+{
+    unsigned product = 0;
+    int i;
+
+    for (i = 7; i >= 0; i--) product = product << 1 ^ (product >> 7) * 0x11D ^ (b >> i & 1 ? a : 0U);
+    return (unsigned char)product;
+}
+
+/* The COUNT error correction codewords of a block (7.5): Reed and Solomon's. */
+static void make_check(const unsigned char *data, size_t length, unsigned char *check, size_t count)
+{
+    unsigned char generator[QR_CHECK_MAX] = {0}, root = 1;
+    size_t i, j;
+
+    assert(count > 0 && count <= QR_CHECK_MAX);
+    generator[count - 1] = 1;
+    for (i = 0; i < count; i++, root = multiply(root, 2)) {
+        for (j = 0; j < count; j++) {
+            generator[j] = multiply(generator[j], root) ^ (j + 1 < count ? generator[j + 1] : 0);
+        }
+    }
+    memset(check, 0, count);
+    for (i = 0; i < length; i++) {
+        unsigned char factor = data[i] ^ check[0];
+        for (j = 0; j < count; j++) check[j] = multiply(generator[j], factor) ^ (j + 1 < count ? check[j + 1] : 0);
+    }
+}
+
+/* DATA in blocks, the last ones a codeword longer, each with its check, dealt out in turn (7.6). */
+static void make_codewords(const unsigned char *data, size_t size, int version, unsigned char *codewords)
+{
+    size_t count = qr_versions[version].check, blocks = qr_versions[version].blocks, block, i;
+    size_t least = size / blocks, short_blocks = blocks - size % blocks;
+    unsigned char check[QR_CHECK_MAX];
+
+    for (block = 0; block < blocks; block++) {
+        size_t length = least + (block >= short_blocks);
+        for (i = 0; i < length; i++) codewords[i * blocks + block - (i == least ? short_blocks : 0)] = data[i];
+        make_check(data, length, check, count);
+        for (i = 0; i < count; i++) codewords[size + i * blocks + block] = check[i];
+        data += length;
+    }
+}
+
+/* Table 10. */
+static unsigned char is_masked(unsigned mask, int x, int y)
+{
+    switch (mask) {
+    case 0: return (x + y) % 2 == 0;
+    case 1: return y % 2 == 0;
+    case 2: return x % 3 == 0;
+    case 3: return (x + y) % 3 == 0;
+    case 4: return (y / 2 + x / 3) % 2 == 0;
+    case 5: return x * y % 2 + x * y % 3 == 0;
+    case 6: return (x * y % 2 + x * y % 3) % 2 == 0;
+    default: return ((x + y) % 2 + x * y % 3) % 2 == 0;
+    }
+}
+
+/* In columns of two from the right, up and down in turn, past the timing pattern (7.7.3), under MASK. A few modules may
+ * be left: they get the zeros that follow. */
+static void place_codewords(struct qr *qr, const unsigned char *codewords, unsigned mask)
+{
+    int bit = 0, is_up = 1, right, i;
+
+    for (right = qr->side - 1; right > 0; right -= right == 8 ? 3 : 2, is_up = !is_up) {
+        for (i = 0; i < 2 * qr->side; i++) {
+            int x = right - i % 2, y = is_up ? qr->side - 1 - i / 2 : i / 2;
+            unsigned char *module = &qr->modules[y * qr->side + x];
+            if (*module & FIXED) continue;
+            *module = (codewords[bit / 8] >> (7 - bit % 8) & DARK) ^ is_masked(mask, x, y);
+            bit++;
+        }
+    }
+    draw_format(qr, mask);
+}
+
+/* What a line costs whose modules are STRIDE apart (7.8.3): five and more alike, and what looks like a finder with four
+ * light ones beside, which may be the margin's. */
+static int judge_line(const unsigned char *module, int stride, int side)
+{
+    int cost = 0, alike = 0, i;
+    unsigned last = 0; /* the latest twelve, as bits */
+
+    for (i = 0; i < side + QR_MARGIN; i++) {
+        unsigned dark = i < side ? module[i * stride] & DARK : 0;
+        alike = dark == (last & 1) ? alike + 1 : 1;
+        last = (last << 1 | dark) & 0xFFF;
+        if (alike >= 5 && i < side) cost += alike == 5 ? 3 : 1;
+        if (last == 0x0BA || last == 0x5D0) cost += 40; /* 0000 1011101 0, 0 1011101 0000 */
+    }
+    return cost;
+}
+
+/* What all costs: lines both ways, squares of two by two alike, each 5 % that dark ones are more or less than half. */
+static int judge(const struct qr *qr)
+{
+    const unsigned char *module = qr->modules;
+    int cost = 0, dark = 0, side = qr->side, all = side * side, unlike, x, y;
+
+    for (y = 0; y < side; y++) {
+        cost += judge_line(qr->modules + y * side, 1, side) + judge_line(qr->modules + y, side, side);
+        for (x = 0; x < side; x++, module++) {
+            dark += *module & DARK;
+            if (x == 0 || y == 0) continue;
+            unlike = (module[0] ^ module[-1]) | (module[0] ^ module[-side]) | (module[0] ^ module[-side - 1]);
+            cost += unlike & DARK ? 0 : 3;
+        }
+    }
+    return cost + abs(20 * dark - 10 * all) / all * 10;
+}
+
+/* Under the mask that costs least. */
+static void place_best(struct qr *qr, const unsigned char *codewords)
+{
+    unsigned mask, best = 0;
+    int cost, least = INT_MAX;
+
+    for (mask = 0; mask < 8; mask++) {
+        place_codewords(qr, codewords, mask);
+        cost = judge(qr);
+        if (cost >= least) continue;
+        least = cost;
+        best = mask;
+    }
+    place_codewords(qr, codewords, best);
+}
+
+/* Draws TEXT in the least version that holds it. Returns -1 if none does. */
+static int make_qr(struct qr *qr, const char *text)
+{
+    unsigned char data[QR_CODEWORDS_MAX] = {0}, codewords[QR_CODEWORDS_MAX] = {0};
+    int version;
+
+    for (version = 1; version <= QR_VERSION_MAX; version++) {
+        size_t size;
+        draw_patterns(qr, version);
+        size = (size_t)(qr->free / 8 - qr_versions[version].check * qr_versions[version].blocks);
+        if (strlen(text) + (version < 10 ? 2 : 3) > size) continue; /* with mode, length and end */
+        make_data(text, version, data, size);
+        make_codewords(data, size, version, codewords);
+        place_best(qr, codewords);
+        return 0;
+    }
+    return -1;
+}
+
+/* ---- QR codes as pictures ---- */
+
+#define SVG_SIZE (HTTP_ANSWER_MAX - 64) /* the rest: its fields */
+
+static int is_dark(const struct qr *qr, int x, int y)
+{
+    return x >= 0 && y >= 0 && x < qr->side && y < qr->side && qr->modules[y * qr->side + x] & DARK;
+}
+
+/* As SVG, called ADDRESS, to TEXT of SIZE bytes: one path whose strokes are as long as modules are dark. Returns its
+ * length, 0 if it has no room. Neither a Host that http.c lets pass nor an encoded room needs escapes in XML. */
+static size_t draw_svg(const struct qr *qr, const char *address, char *text, size_t size)
+{
+    int whole = qr->side + 2 * QR_MARGIN, x, y, pen;
+    size_t length = (size_t)snprintf(
+        text, size,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-%d -%d.5 %d %d\" shape-rendering=\"crispEdges\">"
+        "<title>%s</title><path fill=\"#fff\" d=\"M-%d-%d.5h%dv%dh-%dz\"/><path stroke=\"#000\" d=\"",
+        QR_MARGIN, QR_MARGIN, whole, whole, address, QR_MARGIN, QR_MARGIN, whole, whole, whole);
+
+    for (y = 0; y < qr->side; y++) {
+        for (pen = -1, x = 0; x < qr->side; x++) {
+            int start = x;
+            while (is_dark(qr, x, y)) x++;
+            if (x == start) continue;
+            if (length + sizeof "M99 99h99\"/></svg>\n" > size) return 0;
+            length += (size_t)(pen < 0 ? sprintf(text + length, "M%d %dh%d", start, y, x - start)
+                                       : sprintf(text + length, "m%d 0h%d", start - pen, x - start));
+            pen = x;
+        }
+    }
+    return length + (size_t)sprintf(text + length, "\"/></svg>\n");
+}
+
+/* For a terminal, two lines of modules in a line of half blocks, black on white whatever its colours are: those who do
+ * not know a bright white (107) take the other. */
+static void print_qr(const struct qr *qr)
+{
+    static const char *const blocks[] = {" ", "\342\226\200", "\342\226\204", "\342\226\210"}; /* U+2580, 2584, 2588 */
+    int x, y;
+
+    for (y = -QR_MARGIN; y < qr->side + QR_MARGIN; y += 2) {
+        (void)fputs("\033[30;47;107m", stderr);
+        for (x = -QR_MARGIN; x < qr->side + QR_MARGIN; x++) {
+            (void)fputs(blocks[is_dark(qr, x, y) + 2 * is_dark(qr, x, y + 1)], stderr);
+        }
+        (void)fputs("\033[0m\n", stderr);
+    }
 }
 
 /* ---- answers ---- */
@@ -1038,6 +1374,49 @@ static void send_messages(struct chat *chat, struct http_request *request)
     http_hold(connection, channel_of(chat, member), reader->deadline_ms);
 }
 
+/* Whether HOST leads everyone to his own machine (0.0.0.0 and :: do). */
+static int is_loopback_host(struct http_bytes host)
+{
+    char name[HOST_SIZE];
+    struct in_addr four;
+    struct in6_addr six;
+
+    host_name(host, name); /* of an IPv6 address, with its bracket */
+    if (inet_pton(AF_INET, name, &four) == 1) return ntohl(four.s_addr) >> 24 == 127 || four.s_addr == 0;
+    if (name[0] == '[' && inet_pton(AF_INET6, name + 1, &six) == 1) {
+        if (IN6_IS_ADDR_V4MAPPED(&six)) return six.s6_addr[12] == 127;
+        return IN6_IS_ADDR_LOOPBACK(&six) || IN6_IS_ADDR_UNSPECIFIED(&six);
+    }
+    return strcmp(name, "localhost") == 0 || ends_with(name, ".localhost");
+}
+
+/* The room's address as the asker has it, or as others on the network do where he has one for himself alone. It goes
+ * with Host and proxy, so none may keep it. */
+static void send_qr(struct chat *chat, struct http_request *request)
+{
+    struct http_bytes host = request->authority;
+    struct http_bytes scheme = http_field(request, "x-forwarded-proto", NULL); /* the first is the client's */
+    struct http_answer answer = {200, "image/svg+xml", "Cache-Control: no-store\r\n", NULL, 0, 0};
+    char address[ROOM_ADDRESS_SIZE], svg[SVG_SIZE];
+    struct qr qr;
+
+    if (host.length == 0 || is_loopback_host(host)) {
+        (void)snprintf(address, sizeof address, "%s/r/%s", chat->first_address, chat->call.room_path);
+    } else if (host.length < HOST_SIZE) {
+        (void)snprintf(address, sizeof address, "http%s://%.*s/r/%s", http_begins_folded(scheme, "https") ? "s" : "",
+                       (int)host.length, (const char *)host.at, chat->call.room_path);
+    } else {
+        address[0] = '\0';
+    }
+    if (address[0] != '\0' && make_qr(&qr, address) == 0) answer.length = draw_svg(&qr, address, svg, sizeof svg);
+    if (answer.length == 0) {
+        http_refuse(request->connection, 400, NULL, "This address is too long for a QR code; ask by a shorter Host.");
+        return;
+    }
+    answer.body = svg;
+    http_reply(request->connection, &answer);
+}
+
 enum who { ANYONE, MEMBER };
 
 #define READ (HTTP_GET | HTTP_HEAD)
@@ -1059,6 +1438,7 @@ static const struct route {
     {"/r/*/leave", HTTP_POST, MEMBER, leave_room},
     {"/r/*/events", READ, MEMBER, stream_events},
     {"/r/*/messages", READ, MEMBER, send_messages},
+    {"/r/*/qr", READ, ANYONE, send_qr},
 };
 
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
@@ -1313,14 +1693,26 @@ static void make_page_fields(struct chat *chat)
 
 /* ---- start ---- */
 
-static void print_address(const struct chat *chat, const char *address)
+static void print_address(struct chat *chat, const char *address)
 {
-    const char *bracket = strchr(address, ':') != NULL ? "[" : "";
-    unsigned port = http_port(chat->server);
+    int is_six = strchr(address, ':') != NULL;
+    char text[OWN_ADDRESS_SIZE], port[8] = "";
 
-    (void)fprintf(stderr, "  http://%s%s%s", bracket, address, *bracket != '\0' ? "]" : "");
-    if (port != 80) (void)fprintf(stderr, ":%u", port);
-    (void)fprintf(stderr, "/\n");
+    if (http_port(chat->server) != 80) (void)sprintf(port, ":%u", (unsigned)http_port(chat->server));
+    (void)snprintf(text, sizeof text, "http://%s%s%s%s", is_six ? "[" : "", address, is_six ? "]" : "", port);
+    (void)fprintf(stderr, "  %s/\n", text);
+    if (chat->first_address[0] == '\0') (void)strcpy(chat->first_address, text);
+}
+
+/* The first address for phones, which point their camera at it. */
+static void print_first_address(const struct chat *chat)
+{
+    char text[OWN_ADDRESS_SIZE + 1];
+    struct qr qr;
+
+    if (!isatty(STDERR_FILENO)) return;
+    (void)snprintf(text, sizeof text, "%s/", chat->first_address);
+    if (make_qr(&qr, text) == 0) print_qr(&qr);
 }
 
 #ifdef HAS_GETIFADDRS
@@ -1340,7 +1732,7 @@ static void usable_address(const struct sockaddr *address, char text[INET6_ADDRS
     }
 }
 
-static int print_interfaces(const struct chat *chat)
+static int print_interfaces(struct chat *chat)
 {
     const char *only = chat->settings.address; /* every address, but of one family */
     struct ifaddrs *first, *each;
@@ -1360,7 +1752,7 @@ static int print_interfaces(const struct chat *chat)
 }
 #else
 /* The address from which the network is reached: connecting a datagram socket sends nothing. */
-static int print_interfaces(const struct chat *chat)
+static int print_interfaces(struct chat *chat)
 {
     struct sockaddr_in there, here;
     socklen_t length = sizeof here;
@@ -1383,7 +1775,7 @@ static int print_interfaces(const struct chat *chat)
 }
 #endif
 
-static void print_banner(const struct chat *chat, size_t memory)
+static void print_banner(struct chat *chat, size_t memory)
 {
     const char *address = chat->settings.address;
     int is_local = address != NULL && (strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0);
@@ -1392,6 +1784,7 @@ static void print_banner(const struct chat *chat, size_t memory)
                   is_local ? "Only this machine comes in" : "Others on this network come in");
     if (address != NULL && strcmp(address, "0.0.0.0") != 0 && strcmp(address, "::") != 0) print_address(chat, address);
     else if (print_interfaces(chat) == 0) print_address(chat, "127.0.0.1");
+    print_first_address(chat);
     (void)fprintf(stderr, "data file %s\nmemory %zu KiB at most\n", store_path(chat->store), (memory + 1023) / 1024);
 }
 

@@ -1,4 +1,4 @@
-/* unit_main.c: what main.c judges by itself: options, Host, Origin, routes. */
+/* unit_main.c: what main.c judges by itself: options, Host, Origin, routes, QR codes. */
 #ifndef _XOPEN_SOURCE
 #define _XOPEN_SOURCE 700
 #endif
@@ -255,6 +255,164 @@ static void connections_fit_the_open_files(void **state)
     }
 }
 
+/* ---- QR codes ---- */
+
+static void a_qr_format_and_version_are_spelled_as_the_standard_lists_them(void **state)
+{
+    static const unsigned formats[] = {0x5412, 0x5125, 0x5E7C, 0x5B4B, 0x45F9, 0x40CE, 0x4F97, 0x4AA0};
+    static const unsigned versions[] = {0x07C94, 0x085BC, 0x09A99, 0x0A4D3, 0x0BBF6, 0x0C762,
+                                        0x0D847, 0x0E60D, 0x0F928, 0x10B78, 0x1145D}; /* from 7 on */
+    unsigned i;
+
+    (void)state;
+    for (i = 0; i < 8; i++) assert_int_equal(add_bch(i, 10, 0x537) ^ 0x5412, formats[i]);
+    for (i = 0; i < 11; i++) assert_int_equal(add_bch(i + 7, 12, 0x1F25), versions[i]);
+}
+
+static void a_qr_block_is_checked_as_in_the_standards_example(void **state)
+{
+    static const unsigned char data[] = {0x10, 0x20, 0x0C, 0x56, 0x61, 0x80, 0xEC, 0x11,
+                                         0xEC, 0x11, 0xEC, 0x11, 0xEC, 0x11, 0xEC, 0x11}; /* annex I */
+    static const unsigned char expected[] = {0xA5, 0x24, 0xD4, 0xC1, 0xED, 0x36, 0xC7, 0x87, 0x2C, 0x55};
+    unsigned char check[sizeof expected];
+
+    (void)state;
+    make_check(data, sizeof data, check, sizeof check);
+    assert_memory_equal(check, expected, sizeof expected);
+}
+
+static void a_qr_code_is_what_other_encoders_draw(void **state)
+{
+    static const char *const rows[] = {
+        "#######.#####.#######", "#.....#.##....#.....#", "#.###.#.#.#...#.###.#", "#.###.#..#.##.#.###.#",
+        "#.###.#.#####.#.###.#", "#.....#..##...#.....#", "#######.#.#.#.#######", ".........##..........",
+        "#..######.##.#..#.###", "###.......#.#.##.###.", "...##.#...###.#..####", "#.#..#..#.#.##.#..#..",
+        "###.#.#.#..###.....#.", "........#....#..####.", "#######.#.###..##.#..", "#.....#.####..##.####",
+        "#.###.#.#.......#..#.", "#.###.#.#.##.##..##..", "#.###.#..#.##..######", "#.....#.......#.#.###",
+        "#######.##..#.##.#..."};
+    struct qr qr;
+    char line[22];
+    int x, y;
+
+    (void)state;
+    assert_int_equal(make_qr(&qr, "http://pi/r/a"), 0);
+    assert_int_equal(qr.side, 21);
+    for (y = 0; y < 21; y++) {
+        for (x = 0; x < 21; x++) line[x] = is_dark(&qr, x, y) ? '#' : '.';
+        line[21] = '\0';
+        assert_string_equal(line, rows[y]);
+    }
+}
+
+/* FNV-1a of the code of COUNT letters, line by line. */
+static uint32_t sum_of_qr(size_t count, int version)
+{
+    uint32_t sum = 2166136261U;
+    char text[512];
+    struct qr qr;
+    size_t i;
+
+    for (i = 0; i < count; i++) text[i] = "abcdefghijklmnopqrstuvwxyz"[i % 26];
+    text[count] = '\0';
+    assert_int_equal(make_qr(&qr, text), 0);
+    assert_int_equal(qr.side, 17 + 4 * version);
+    for (i = 0; i < (size_t)(qr.side * qr.side); i++) sum = (sum ^ (qr.modules[i] & DARK)) * 16777619U;
+    return sum;
+}
+
+/* The sums are those of Nayuki's encoder and, the mask given, of npm's qrcode. */
+static void every_qr_version_holds_what_the_standard_says_and_is_drawn_as_others_do(void **state)
+{
+    static const struct {
+        size_t most; /* letters: table 7 */
+        uint32_t least_sum, most_sum;
+    } rows[] = {
+        {14, 0xF80AD171, 0xA0B1FD2D}, {26, 0x89612367, 0x760DA6E3}, {42, 0x2A348936, 0xC0CC4B32},
+        {62, 0x1D47A4F8, 0x64F07040}, {84, 0x4F17578F, 0x3FCA4F27}, {106, 0x1A25B162, 0x8E12C116},
+        {122, 0xBFFF9A4B, 0x8FABAFE5}, {152, 0x73F564D3, 0x9470B40D}, {180, 0x7A488B2F, 0xBB3DE599},
+        {213, 0x4AEFF989, 0x6067C0E3}, {251, 0x1E6C813D, 0xB22F4B15}, {287, 0x30EE0861, 0xB93468A5},
+        {331, 0x26AD927B, 0x57790495}, {362, 0xB6BC7623, 0xC91AFA89}, {412, 0x30EDCCE5, 0xC173E297},
+        {450, 0xC89A01EE, 0x949A0024}, {504, 0x97E6FED1, 0x4C488715}};
+    char text[506];
+    struct qr qr;
+    int i;
+
+    (void)state;
+    for (i = 0; i < QR_VERSION_MAX; i++) {
+        if (sum_of_qr(i == 0 ? 1 : rows[i - 1].most + 1, i + 1) != rows[i].least_sum) fail_msg("least of %d", i + 1);
+        if (sum_of_qr(rows[i].most, i + 1) != rows[i].most_sum) fail_msg("most of %d", i + 1);
+    }
+    (void)memset(text, 'a', 505);
+    text[505] = '\0';
+    assert_int_equal(make_qr(&qr, text), -1);
+}
+
+static void a_qr_mask_is_the_one_that_others_choose(void **state)
+{
+    static const struct {
+        const char *text;
+        unsigned mask;
+    } rows[] = {{"http://pi/r/37", 0},    /* the first of two that cost the same */
+                {"http://pi/r/313", 4},   /* it is the balance of dark and light that decides */
+                {"http://pi/r/1066", 6}}; /* which it did if it counted for more */
+    struct qr qr, masked;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_int_equal(make_qr(&qr, rows[i].text), 0);
+        masked = qr;
+        draw_format(&masked, rows[i].mask);
+        assert_memory_equal(masked.modules, qr.modules, sizeof qr.modules);
+    }
+}
+
+static void a_qr_picture_stops_where_its_room_ends(void **state)
+{
+    char text[SVG_SIZE + 1], less[SVG_SIZE];
+    struct qr qr;
+    size_t length, size;
+    int i;
+
+    (void)state;
+    assert_int_equal(make_qr(&qr, "http://pi/r/a"), 0);
+    length = draw_svg(&qr, "http://pi/r/a", text, SVG_SIZE);
+    assert_int_equal(strlen(text), length);
+    for (size = 0; size < length + 20; size++) {
+        (void)memset(less, 'x', sizeof less);
+        if (draw_svg(&qr, "http://pi/r/a", less, size) != 0) assert_string_equal(less, text);
+        assert_int_equal(less[size], 'x');
+    }
+    assert_int_equal(draw_svg(&qr, "http://pi/r/a", less, length + 20), length);
+    /* no address makes it, but a chessboard would be longer than an answer may be */
+    draw_patterns(&qr, QR_VERSION_MAX);
+    for (i = 0; i < qr.side * qr.side; i++) qr.modules[i] = (unsigned char)(i % 2);
+    text[SVG_SIZE] = 'x';
+    assert_int_equal(draw_svg(&qr, "", text, SVG_SIZE), 0);
+    assert_int_equal(text[SVG_SIZE], 'x');
+}
+
+static void a_host_of_the_askers_own_machine_is_no_address_for_others(void **state)
+{
+    static const struct {
+        const char *host;
+        int is_loopback;
+    } rows[] = {
+        {"localhost", 1},     {"LocalHost.:8080", 1}, {"pi.localhost", 1},      {"127.0.0.1:8080", 1},
+        {"127.9.9.9", 1},     {"127.0.0.1.", 1},      {"0.0.0.0", 1},           {"[::1]", 1},
+        {"[::1]:8080", 1},    {"[0:0:0::1]", 1},      {"[::]:80", 1},           {"[::ffff:127.0.0.1]", 1},
+        {"", 0},              {"pi", 0},              {"localhosts", 0},        {"xlocalhost", 0},
+        {"localhost.lan", 0}, {"10.127.0.1", 0},      {"128.0.0.1", 0},         {"[fd00::1]", 0},
+        {"[::2]", 0},         {"[1::]", 0},           {"[::ffff:10.0.0.1]", 0}, {"127", 0},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (is_loopback_host(b(rows[i].host)) != rows[i].is_loopback) fail_msg("%s", rows[i].host);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +425,13 @@ int main(void)
         cmocka_unit_test(the_last_event_id_is_absent_a_number_or_unreadable),
         cmocka_unit_test(connections_fit_the_open_files),
         cmocka_unit_test(the_page_carries_the_digests_of_its_script_and_style),
+        cmocka_unit_test(a_qr_format_and_version_are_spelled_as_the_standard_lists_them),
+        cmocka_unit_test(a_qr_block_is_checked_as_in_the_standards_example),
+        cmocka_unit_test(a_qr_code_is_what_other_encoders_draw),
+        cmocka_unit_test(every_qr_version_holds_what_the_standard_says_and_is_drawn_as_others_do),
+        cmocka_unit_test(a_qr_mask_is_the_one_that_others_choose),
+        cmocka_unit_test(a_qr_picture_stops_where_its_room_ends),
+        cmocka_unit_test(a_host_of_the_askers_own_machine_is_no_address_for_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -410,7 +410,7 @@ test('what is nowhere is 404', async (t) => {
     const paths = [
         '/nowhere', '/r', '/r/', '/r//', '//', '/r/tea/', '/r//tea', '/r/tea/nowhere', '/r/tea/send/', '/r/tea/send/x',
         '/r/tea//send',
-        '/rooms/', '/healthz/', '/join/', '/index.html', '/favicon.ico', '/R/tea', '/Rooms', '/r/tea/Send', '/r/tea/qr',
+        '/rooms/', '/healthz/', '/join/', '/index.html', '/favicon.ico', '/R/tea', '/Rooms', '/r/tea/Send', '/r/tea/QR',
         '/r/.', '/r/..', '/r/%2E', '/r/%2e%2E', '/r/./send', '/r/../events', '/r/../../etc/passwd', '/../healthz',
         '/./healthz',
         '/r/a%2Fb', '/r/a%5Cb', '/r/a%2fb/send', '/r/%00', '/r/a%00b', '/r/a%0Ab', '/r/%7F', '/r/%C2%80',
@@ -430,7 +430,7 @@ test('every method has its answer at every path', async (t) => {
         '/': 'GET, HEAD', '/r/tea': 'GET, HEAD', '/rooms': 'GET, HEAD', '/healthz': 'GET, HEAD', '/join': 'POST',
         '/r/tea/join': 'POST',
         '/r/tea/send': 'POST', '/r/tea/typing': 'POST', '/r/tea/leave': 'POST', '/r/tea/events': 'GET, HEAD',
-        '/r/tea/messages': 'GET, HEAD'
+        '/r/tea/messages': 'GET, HEAD', '/r/tea/qr': 'GET, HEAD'
     };
     const methods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH'];
     const rows = Object.entries(paths).flatMap(([path,

@@ -1202,7 +1202,7 @@ test('what a client is refused for reaches it, however much it goes on sending',
 test('HEAD is answered as GET is, without the content', async (t) => {
     const server = await start(t);
     for (const target of ['/', '/r/tea', '/rooms', '/healthz', '/nowhere', '/r/Tea', '/r/tea/events', '/r/tea/messages',
-        '/join']) {
+        '/r/tea/qr', '/join']) {
         const got = await request(server, 'GET', target);
         const head = await request(server, 'HEAD', target);
         assert.equal(head.status, got.status, target);
