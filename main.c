@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 #if defined __linux__ || defined __FreeBSD__ || defined __NetBSD__ || defined __OpenBSD__ || defined __APPLE__
 #define HAS_GETIFADDRS /* not POSIX, but the only way to learn all addresses */
@@ -45,11 +46,16 @@
 #define OTHER_FILES 32             /* descriptors beside the connections: listeners, files, pipes, spare ones */
 #define NO_STORE "Cache-Control: no-store\r\n"
 #define ROOM_PATH_MAX (3 * STORE_NAME_MAX + 1)
-#define COOKIE_FIELD_SIZE (ROOM_PATH_MAX + TOKEN_DIGITS + 192) /* with Cache-Control */
-#define FIELDS_SIZE (COOKIE_FIELD_SIZE + ROOM_PATH_MAX + 64)   /* and a Location */
+#define COOKIE_FIELD_SIZE (2 * (ROOM_PATH_MAX + TOKEN_DIGITS + 128)) /* both cookies, and Cache-Control */
+#define FIELDS_SIZE (COOKIE_FIELD_SIZE + ROOM_PATH_MAX + 64)         /* and a Location */
 #define PAGE_FIELDS_SIZE 512
 #define OWN_ADDRESS_SIZE (INET6_ADDRSTRLEN + sizeof "http://[]:65535")
 #define ROOM_ADDRESS_SIZE (sizeof "https://" + HOST_SIZE + sizeof "/r/" + ROOM_PATH_MAX - 3) /* with one NUL */
+#define PLAIN_POLICY_SIZE 256
+#define PLAIN_FIELDS_SIZE (COOKIE_FIELD_SIZE + PLAIN_POLICY_SIZE)
+#define PLAIN_MAX (HTTP_ANSWER_MAX - PLAIN_FIELDS_SIZE) /* bytes of a page without JavaScript */
+#define PLAIN_END_MAX 640                               /* of them for what follows its messages */
+#define PLAIN_NONCE_SIZE 8                              /* random bytes */
 #define LOCATION_SIZE (HTTP_HEAD_MAX + ROOM_PATH_MAX + 64)
 
 static const unsigned char page[] = {
@@ -90,7 +96,7 @@ struct promise {
     } of;
     uint32_t name_sum;            /* JOINED: of the name that lasts by then */
     unsigned char is_new;         /* JOINED: nobody has the token yet */
-    unsigned char is_plain_form;
+    unsigned char is_plain_form, is_lynx;
 };
 
 /* What is kept with a connection that streams, pulls or is held. */
@@ -113,6 +119,7 @@ struct call {
     char room_path[ROOM_PATH_MAX]; /* the same, percent-encoded */
     struct store_member *member;   /* found by find_member */
     char token[TOKEN_DIGITS + 1];  /* his */
+    int is_lynx;                   /* see cookie_field */
 };
 
 struct chat {
@@ -129,6 +136,7 @@ struct chat {
     char cookie_name[16];
     char etag[19];              /* with its quotes */
     char page_fields[PAGE_FIELDS_SIZE];
+    char plain_policy[PLAIN_POLICY_SIZE];
     unsigned char query[HTTP_HEAD_MAX]; /* decoded in place */
 };
 
@@ -514,18 +522,26 @@ static int read_random(const struct chat *chat, unsigned char *bytes, size_t siz
     return 0;
 }
 
-/* Draws a token for who joins, and its key. */
-static int draw_token(struct chat *chat, unsigned char key[STORE_KEY_SIZE])
+/* Draws SIZE random bytes, TOKEN_SIZE at most, as hexadecimal DIGITS and a NUL. */
+static int draw_digits(const struct chat *chat, size_t size, char *digits)
 {
     unsigned char random[TOKEN_SIZE];
     size_t i;
 
-    if (read_random(chat, random, sizeof random) != 0) return -1;
-    for (i = 0; i < TOKEN_SIZE; i++) {
-        chat->call.token[2 * i] = "0123456789abcdef"[random[i] >> 4];
-        chat->call.token[2 * i + 1] = "0123456789abcdef"[random[i] & 15];
+    assert(size <= sizeof random);
+    if (read_random(chat, random, size) != 0) return -1;
+    for (i = 0; i < size; i++) {
+        digits[2 * i] = "0123456789abcdef"[random[i] >> 4];
+        digits[2 * i + 1] = "0123456789abcdef"[random[i] & 15];
     }
-    chat->call.token[TOKEN_DIGITS] = '\0';
+    digits[2 * size] = '\0';
+    return 0;
+}
+
+/* Draws a token for who joins, and its key. */
+static int draw_token(struct chat *chat, unsigned char key[STORE_KEY_SIZE])
+{
+    if (draw_digits(chat, TOKEN_SIZE, chat->call.token) != 0) return -1;
     http_sha256(chat->call.token, TOKEN_DIGITS, key);
     return 0;
 }
@@ -884,12 +900,19 @@ static void reply_bare(struct http_connection *connection, int status, const cha
     http_reply(connection, &answer);
 }
 
-/* The member's cookie: TOKEN for AGE seconds, as a field. */
+/* The member's cookie: TOKEN for AGE seconds, as a field. Lynx (from 2.8.9 on) takes a query for a part of the path and
+ * would not send it to `/r/ROOM?plain`: it gets another for that alone. */
 static void cookie_field(const struct chat *chat, const char *token, int64_t age_s, char fields[FIELDS_SIZE])
 {
-    (void)snprintf(fields, COOKIE_FIELD_SIZE,
-                   NO_STORE "Set-Cookie: %s=%s; Path=/r/%s; Max-Age=%lld; HttpOnly; SameSite=Lax\r\n",
-                   chat->cookie_name, token, chat->call.room_path, (long long)age_s);
+    size_t length = (size_t)sprintf(fields, NO_STORE);
+    int i;
+
+    for (i = 0; i <= chat->call.is_lynx; i++) {
+        length += (size_t)snprintf(fields + length, COOKIE_FIELD_SIZE - length,
+                                   "Set-Cookie: %s=%s; Path=/r/%s%s; Max-Age=%lld; HttpOnly; SameSite=Lax\r\n",
+                                   chat->cookie_name, token, chat->call.room_path, i > 0 ? "?plain" : "",
+                                   (long long)age_s);
+    }
 }
 
 static void add_cookie(const struct chat *chat, char fields[FIELDS_SIZE])
@@ -985,6 +1008,7 @@ static void recall(struct chat *chat, const struct reader *reader)
     if (reader->kind == JOINED) memcpy(chat->call.token, promise->of.token, TOKEN_DIGITS);
     chat->call.token[TOKEN_DIGITS] = '\0';
     chat->call.member = promise->member;
+    chat->call.is_lynx = promise->is_lynx;
 }
 
 static void answer_joined(struct chat *chat, struct http_connection *connection, const struct promise *promise)
@@ -1098,6 +1122,7 @@ static struct promise *make_promise(struct chat *chat, const struct http_request
     promise->by = store_by(promise->member);
     promise->mark = store_mark(chat->store);
     promise->is_plain_form = (unsigned char)is_plain_form(request);
+    promise->is_lynx = (unsigned char)chat->call.is_lynx;
     return promise;
 }
 
@@ -1137,6 +1162,201 @@ static void send_page(struct chat *chat, struct http_request *request)
     }
     http_reply(request->connection, &answer);
 }
+
+/* ---- routes: the room without JavaScript ---- */
+
+static const char plain_style[] =
+    "body{max-width:40em;margin:auto;padding:0 1em 1em;font:1em/1.5 sans-serif}"
+    "h1,p{overflow-wrap:anywhere}p{white-space:pre-wrap}input{font:inherit;max-width:100%;box-sizing:border-box}";
+
+/* A page in the making. */
+struct html {
+    size_t size, length;
+    int is_full; /* something did not fit: nothing more is taken */
+    char text[PLAIN_MAX];
+};
+
+/* Markup of ours, as it is. */
+static void add_html(struct html *html, const char *markup)
+{
+    size_t length = strlen(markup);
+
+    html->is_full |= length > html->size - html->length;
+    if (html->is_full) return;
+    memcpy(html->text + html->length, markup, length);
+    html->length += length;
+}
+
+/* What people wrote, for an element or an attribute's value in quotes: the one place where it becomes HTML. It is cut
+ * between two characters where the page is full. */
+static void add_text(struct html *html, const unsigned char *text, size_t text_length)
+{
+    size_t i, length;
+
+    if (html->is_full) return;
+    for (i = 0; i < text_length; i++) {
+        const char *escape = text[i] == '&' ? "&amp;" : text[i] == '<' ? "&lt;" : text[i] == '>' ? "&gt;" : NULL;
+        if (text[i] == '"') escape = "&quot;";
+        if (text[i] == '\'') escape = "&#39;";
+        if (text[i] == '\n') escape = "<br>"; /* in texts alone */
+        length = escape != NULL ? strlen(escape) : 1;
+        if (length > html->size - html->length) break;
+        if (escape != NULL) memcpy(html->text + html->length, escape, length);
+        else html->text[html->length] = (char)text[i];
+        html->length += length;
+    }
+    html->is_full = i < text_length;
+    for (; i < text_length && (text[i] & 0xC0) == 0x80; i--) html->length--;
+}
+
+static void begin_plain(struct html *html, const struct store_name *room)
+{
+    html->size = sizeof html->text;
+    html->length = 0;
+    html->is_full = 0;
+    add_html(html, "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>");
+    add_text(html, room->bytes, room->length);
+    add_html(html, " \302\267 snug</title>\n<meta name=\"viewport\" content=\"width=device-width\">\n"
+                   "<meta name=\"color-scheme\" content=\"light dark\">\n<style>");
+    add_html(html, plain_style);
+    add_html(html, "</style>\n<h1 dir=\"auto\">");
+    add_text(html, room->bytes, room->length);
+    add_html(html, "</h1>\n");
+}
+
+/* Begins a form that does ACTION in the room. */
+static void add_form(struct html *html, const struct call *call, const char *action)
+{
+    add_html(html, "<form method=\"post\" action=\"/r/");
+    add_html(html, call->room_path); /* needs no escape */
+    add_html(html, "/");
+    add_html(html, action);
+    add_html(html, "\">\n");
+}
+
+static void add_writing_form(struct html *html, const struct chat *chat)
+{
+    struct store_bytes name = store_called(chat->call.member);
+    char nonce[2 * PLAIN_NONCE_SIZE + 1];
+
+    add_form(html, &chat->call, "send");
+    if (draw_digits(chat, PLAIN_NONCE_SIZE, nonce) == 0) { /* else a repeated form says it again */
+        add_html(html, "<input type=\"hidden\" name=\"nonce\" value=\"");
+        add_html(html, nonce);
+        add_html(html, "\">\n");
+    }
+    add_html(html, "<p><label for=\"text\">Message</label> (you are <bdi>");
+    add_text(html, name.at, name.length);
+    add_html(html, "</bdi>)<br><input id=\"text\" name=\"text\" size=\"60\" dir=\"auto\" autocomplete=\"off\" required "
+                   "autofocus> <input type=\"submit\" value=\"Send\"></p>\n</form>\n<p><a href=\"/r/");
+    add_html(html, chat->call.room_path);
+    add_html(html, "?plain\">New messages</a></p>\n");
+}
+
+static void add_message(struct html *html, const struct store_message *message)
+{
+    time_t seconds = (time_t)(message->t / 1000);
+    struct tm date;
+    char time_text[96] = "";
+
+    if (gmtime_r(&seconds, &date) != NULL) { /* else the year is beyond all numbers */
+        (void)strftime(time_text, sizeof time_text,
+                       "<time datetime=\"%Y-%m-%dT%H:%M:%SZ\">%Y-%m-%d %H:%M</time>", &date);
+    }
+    add_html(html, "<p dir=\"auto\"><b><bdi>");
+    add_text(html, message->name.at, message->name.length);
+    add_html(html, "</bdi></b> ");
+    add_html(html, time_text);
+    add_html(html, "<br>");
+    add_text(html, message->text.at, message->text.length);
+    add_html(html, "</p>\n");
+}
+
+/* The newest messages that fit. The newest of all is cut if it does not. */
+static void add_messages(struct html *html, struct store_member *member)
+{
+    unsigned char scratch[STORE_FRAME_MAX];
+    struct store_message message;
+    struct store_cursor cursor;
+    size_t start = html->length, end = start;
+
+    html->size -= PLAIN_END_MAX;
+    store_look_back(&cursor, member);
+    while (!html->is_full && store_previous(&cursor, scratch, &message)) {
+        end = html->length;
+        add_message(html, &message);
+    }
+    html->size += PLAIN_END_MAX;
+    if (html->length == start) {
+        add_html(html, "<p>Nobody has said anything yet.</p>\n");
+    } else if (html->is_full) {
+        if (end > start) html->length = end;
+        html->is_full = 0;
+        add_html(html, end > start ? "<p>Older messages have no place here." : " (The rest has no place here.)");
+        add_html(html, "</p>\n");
+    }
+}
+
+static void send_plain(struct chat *chat, struct http_request *request, const struct html *html, const char *fields)
+{
+    struct http_answer answer = {200, "text/html; charset=utf-8", NULL, NULL, 0, 0};
+    char all_fields[PLAIN_FIELDS_SIZE];
+
+    assert(!html->is_full);
+    (void)snprintf(all_fields, sizeof all_fields, "%s%s", fields, chat->plain_policy);
+    answer.fields = all_fields;
+    answer.body = html->text;
+    answer.length = html->length;
+    http_reply(request->connection, &answer);
+}
+
+/* For a member: what was said, and the form to say something. The newest comes first, for a text browser shows the top
+ * of a page, and a link to its end is not loaded anew where its beginning is on the screen. */
+static void send_transcript(struct chat *chat, struct http_request *request)
+{
+    char fields[FIELDS_SIZE];
+    struct html html;
+
+    store_seen(chat->call.member, now_of(chat));
+    begin_plain(&html, &chat->call.room);
+    add_writing_form(&html, chat);
+    add_html(&html, "<h2>Messages</h2>\n<p>The newest is first. Times are UTC.</p>\n");
+    add_messages(&html, chat->call.member);
+    add_form(&html, &chat->call, "leave");
+    /* Named: a form without any content lynx sends as GET. */
+    add_html(&html, "<p><input type=\"submit\" name=\"leave\" value=\"Leave\"></p>\n</form>\n");
+    add_cookie(chat, fields);
+    send_plain(chat, request, &html, fields);
+}
+
+/* For others: the form to join, with the NAME that they came with if it can be one. */
+static void send_entrance(struct chat *chat, struct http_request *request, struct http_bytes name)
+{
+    struct store_name kept;
+    const char *reason;
+    struct html html;
+
+    if (store_member_name(for_store(name), &kept, &reason) != STORE_OK) kept.length = 0;
+    begin_plain(&html, &chat->call.room);
+    add_form(&html, &chat->call, "join");
+    add_html(&html, "<p><label for=\"name\">Your name</label><br><input id=\"name\" name=\"name\" size=\"30\" "
+                    "dir=\"auto\" autocomplete=\"nickname\" required value=\"");
+    add_text(&html, kept.bytes, kept.length);
+    add_html(&html, "\"> <input type=\"submit\" value=\"Join\"></p>\n</form>\n");
+    send_plain(chat, request, &html, NO_STORE);
+}
+
+static void send_room(struct chat *chat, struct http_request *request)
+{
+    struct http_pair pairs[2] = {{"plain", {NULL, 0}}, {"name", {NULL, 0}}};
+
+    if (read_query(chat, request, pairs, 2) != 0) return;
+    if (pairs[0].value.at == NULL) send_page(chat, request);
+    else if (find_member(chat, request) != NULL) send_transcript(chat, request);
+    else send_entrance(chat, request, pairs[1].value);
+}
+
+/* ---- routes: the rest ---- */
 
 static void send_health(struct chat *chat, struct http_request *request)
 {
@@ -1226,6 +1446,21 @@ static void take_name(struct chat *chat, struct http_request *request)
     keep_promise(chat, connection);
 }
 
+/* A plain form's nonce counts together with its TEXT: who goes back has the form with its old nonce before him, and
+ * what he writes there now is another message. */
+static struct http_bytes nonce_of_form(struct http_bytes nonce, struct http_bytes text,
+                                       unsigned char bytes[HTTP_DIGEST_SIZE + NONCE_MAX])
+{
+    struct http_bytes both;
+
+    if (nonce.length == 0 || text.length == 0) return nonce;
+    http_sha256(text.at, text.length, bytes);
+    memcpy(bytes + HTTP_DIGEST_SIZE, nonce.at, nonce.length);
+    both.at = bytes;
+    both.length = HTTP_DIGEST_SIZE + nonce.length;
+    return both;
+}
+
 /* A nonce is opaque to the store: 8 bytes of its SHA-256. */
 static struct store_nonce nonce_of(struct http_bytes text)
 {
@@ -1244,6 +1479,7 @@ static void send_message(struct chat *chat, struct http_request *request)
 {
     struct http_connection *connection = request->connection;
     struct http_pair pairs[2] = {{"text", {NULL, 0}}, {"nonce", {NULL, 0}}};
+    unsigned char bytes[HTTP_DIGEST_SIZE + NONCE_MAX];
     struct address *address = address_of(connection);
     struct store_receipt receipt;
     struct promise *answer;
@@ -1254,6 +1490,7 @@ static void send_message(struct chat *chat, struct http_request *request)
         http_refuse(connection, 400, NULL, "The nonce is longer than 64 bytes; take a shorter one.");
         return;
     }
+    if (is_plain_form(request)) pairs[1].value = nonce_of_form(pairs[1].value, pairs[0].value, bytes);
     result = store_send(chat->call.member, for_store(pairs[0].value), nonce_of(pairs[1].value),
                         address != NULL ? &address->says : NULL, now_of(chat), &receipt);
     if (result == STORE_BAD) {
@@ -1396,7 +1633,7 @@ static void send_qr(struct chat *chat, struct http_request *request)
 {
     struct http_bytes host = request->authority;
     struct http_bytes scheme = http_field(request, "x-forwarded-proto", NULL); /* the first is the client's */
-    struct http_answer answer = {200, "image/svg+xml", "Cache-Control: no-store\r\n", NULL, 0, 0};
+    struct http_answer answer = {200, "image/svg+xml", NO_STORE, NULL, 0, 0};
     char address[ROOM_ADDRESS_SIZE], svg[SVG_SIZE];
     struct qr qr;
 
@@ -1431,7 +1668,7 @@ static const struct route {
     {"/healthz", READ, ANYONE, send_health},
     {"/rooms", READ, ANYONE, list_rooms},
     {"/join", HTTP_POST, ANYONE, lead_to_room},
-    {"/r/*", READ, ANYONE, send_page},
+    {"/r/*", READ, ANYONE, send_room},
     {"/r/*/join", HTTP_POST, ANYONE, take_name},
     {"/r/*/send", HTTP_POST, MEMBER, send_message},
     {"/r/*/typing", HTTP_POST, MEMBER, note_typing},
@@ -1538,6 +1775,7 @@ static int check_request(void *context, struct http_request *request)
         return -1;
     }
     chat->call.route = route;
+    chat->call.is_lynx = http_begins_folded(http_field(request, "user-agent", NULL), "lynx/");
     return 0;
 }
 
@@ -1655,10 +1893,18 @@ static void tell_operator(void *context, const char *sentence)
 
 /* ---- the page ---- */
 
-/* The SHA-256 of what is between OPEN and CLOSE in the page, in base64; "" if it has no such part. */
-static void hash_part(const char *open, const char *close, char text[HTTP_BASE64_SIZE])
+/* The SHA-256 of BYTES in base64. */
+static void hash_bytes(const void *bytes, size_t length, char text[HTTP_BASE64_SIZE])
 {
     unsigned char digest[HTTP_DIGEST_SIZE];
+
+    http_sha256(bytes, length, digest);
+    http_base64(digest, text);
+}
+
+/* Likewise of what is between OPEN and CLOSE in the page; "" if it has no such part. */
+static void hash_part(const char *open, const char *close, char text[HTTP_BASE64_SIZE])
+{
     size_t start = 0, end, open_length = strlen(open), close_length = strlen(close);
 
     text[0] = '\0';
@@ -1666,9 +1912,7 @@ static void hash_part(const char *open, const char *close, char text[HTTP_BASE64
     start += open_length;
     end = start;
     while (end + close_length <= sizeof page && memcmp(page + end, close, close_length) != 0) end++;
-    if (end + close_length > sizeof page) return;
-    http_sha256(page + start, end - start, digest);
-    http_base64(digest, text);
+    if (end + close_length <= sizeof page) hash_bytes(page + start, end - start, text);
 }
 
 static void make_page_fields(struct chat *chat)
@@ -1689,6 +1933,11 @@ static void make_page_fields(struct chat *chat)
                    "connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
                    "frame-ancestors 'none'\r\n",
                    chat->etag, script, style);
+    hash_bytes(plain_style, sizeof plain_style - 1, style);
+    (void)snprintf(chat->plain_policy, sizeof chat->plain_policy,
+                   "Content-Security-Policy: default-src 'none'; style-src 'sha256-%s'; form-action 'self'; "
+                   "base-uri 'none'; frame-ancestors 'none'\r\n",
+                   style);
 }
 
 /* ---- start ---- */

@@ -2550,11 +2550,13 @@ static uint64_t scan_number(struct scan *scan)
 }
 
 /* An id or a `by`: from 1 on, and with room for more behind it. */
+static int is_id(uint64_t number) { return number > 0 && number < NUMBER_END - MOVE_MAX; }
+
 static uint64_t scan_id(struct scan *scan)
 {
     uint64_t id = scan_number(scan);
 
-    scan->bad |= id == 0 || id >= NUMBER_END - MOVE_MAX;
+    scan->bad |= !is_id(id);
     return id;
 }
 
@@ -2821,16 +2823,32 @@ static struct store_bytes scan_string(struct scan *scan, unsigned char *text, si
     return bytes;
 }
 
+/* The JSON of a frame. Its name and text are put to WORDS, which holds both, or is where the JSON lies. */
+static void scan_message(struct scan *scan, unsigned char *words, struct store_message *message)
+{
+    skip(scan, "{\"id\":");
+    message->id = scan_number(scan);
+    skip(scan, ",\"t\":");
+    message->t = (int64_t)scan_number(scan);
+    skip(scan, ",\"by\":");
+    message->by = scan_number(scan);
+    skip(scan, ",\"name\":\"");
+    message->name = scan_string(scan, words, STORE_NAME_MAX);
+    skip(scan, ",\"text\":\"");
+    message->text = scan_string(scan, words + message->name.length, STORE_TEXT_MAX);
+}
+
 /* A frame is taken if put_frame would have written the same. */
 static int load_message(struct load *load, struct scan *scan)
 {
     struct out *again = &load->store->batch;
-    unsigned char text[STORE_TEXT_MAX], called[STORE_NAME_MAX];
-    struct store_bytes name_bytes, text_bytes;
+    unsigned char words[STORE_NAME_MAX + STORE_TEXT_MAX];
+    struct store_message message;
+    struct store_bytes name_bytes;
     struct store_name room_name, name;
     const unsigned char *frame;
     struct store_room *room;
-    uint64_t digest = 0, id, t, by;
+    uint64_t digest = 0;
     const char *reason;
     size_t length;
 
@@ -2841,29 +2859,21 @@ static int load_message(struct load *load, struct scan *scan)
     length = (size_t)(scan->end - frame);
     skip(scan, "id: ");
     (void)scan_id(scan);
-    skip(scan, "\ndata: {\"id\":");
-    id = scan_id(scan);
-    skip(scan, ",\"t\":");
-    t = scan_number(scan);
-    skip(scan, ",\"by\":");
-    by = scan_id(scan);
-    skip(scan, ",\"name\":\"");
-    name_bytes = scan_string(scan, called, sizeof called);
-    skip(scan, ",\"text\":\"");
-    text_bytes = scan_string(scan, text, sizeof text);
-    if (scan->bad || store_member_name(name_bytes, &name, &reason) != STORE_OK) return -1;
+    skip(scan, "\ndata: ");
+    scan_message(scan, words, &message);
+    if (scan->bad || !is_id(message.by) || store_member_name(message.name, &name, &reason) != STORE_OK) return -1;
     name_bytes.at = name.bytes;
     name_bytes.length = name.length;
     again->length = 0;
-    if (put_frame(again, id, (int64_t)t, by, name_bytes, text_bytes) != NULL) return -1;
+    if (put_frame(again, message.id, message.t, message.by, name_bytes, message.text) != NULL) return -1;
     if (again->length != length || memcmp(again->bytes, frame, length) != 0) return -1;
     room = loaded_room(load, &room_name);
     if (room == NULL) return -1;
-    if (id < room->next_id) return -1; /* ids go up */
+    if (message.id < room->next_id) return -1; /* ids go up */
     ring_add(room, frame, length);
     room->ring.shown = room->ring.head;
-    count_message(room, find_by(room, by), digest, id, (int64_t)t);
-    if (by >= room->next_by) room->next_by = by + 1;
+    count_message(room, find_by(room, message.by), digest, message.id, message.t);
+    if (message.by >= room->next_by) room->next_by = message.by + 1;
     return 0;
 }
 
@@ -3066,6 +3076,28 @@ static int load_file(struct load *load)
     (void)snprintf(load->reason, STORE_REASON_SIZE,
                    "%.300s is not a data file of snug: it is left as it is; name another with -f.", store->path);
     return -1;
+}
+
+/* ---- messages one by one ---- */
+
+void store_look_back(struct store_cursor *cursor, struct store_member *member)
+{
+    begin_cursor(cursor, member);
+    cursor->at = member->room->ring.shown;
+}
+
+int store_previous(struct store_cursor *cursor, unsigned char *scratch, struct store_message *message)
+{
+    const struct ring *ring = &cursor->member->room->ring;
+    uint64_t end = cursor->at;
+    struct scan scan = {scratch, scratch, 0};
+
+    if (!store_is_member(cursor) || end <= ring->tail) return 0;
+    cursor->at = frame_start(ring, end - 1);
+    scan.end += copy_json(ring, cursor->at, end, scratch);
+    scan_message(&scan, scratch, message);
+    assert(!scan.bad); /* put_frame wrote it */
+    return 1;
 }
 
 /* ---- open and close ---- */

@@ -257,4 +257,17 @@ enum store_next store_next_array(struct store_cursor *cursor, unsigned char *scr
                                  struct store_bytes *span);
 void store_took_array(struct store_cursor *cursor);
 
+struct store_message {
+    uint64_t id, by;
+    int64_t t;
+    struct store_bytes name, text; /* as they were sent, no longer JSON */
+};
+
+/* Puts CURSOR behind the newest message that MEMBER may see. */
+void store_look_back(struct store_cursor *cursor, struct store_member *member);
+
+/* Moves CURSOR before the next older message, and gives that in *MESSAGE, whose name and text lie in SCRATCH of
+ * STORE_FRAME_MAX bytes. Returns 0 if none older is held. */
+int store_previous(struct store_cursor *cursor, unsigned char *scratch, struct store_message *message);
+
 #endif

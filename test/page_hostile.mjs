@@ -379,7 +379,7 @@ describe('hostile words', { concurrency: 3 }, () => {
     const views = { '/': 'Room', '/r/addresses': 'Message', '/r/elsewhere': 'Your name' };
     for (let i = 0; i < words.length; i += 24) {
       const part = words.slice(i, i + 24).map(encodeURIComponent);
-      const query = part.map((word, at) => (['name=', 'room=', 'plain&text=', ''][at] ?? `x${at}=`) + word).join('&');
+      const query = part.map((word, at) => (['name=', 'room=', 'text=', ''][at] ?? `x${at}=`) + word).join('&');
       for (const path in views) {
         await page.goto(`${server.origin}${path}?${query}#${part[0]}`);
         await page.getByRole('textbox', { name: views[path], exact: true }).waitFor();

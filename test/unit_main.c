@@ -222,7 +222,64 @@ static void the_page_carries_the_digests_of_its_script_and_style(void **state)
     assert_int_equal(strlen(chat.etag), 18);
     assert_non_null(strstr(chat.page_fields, chat.etag));
     assert_null(strstr(chat.page_fields, "'sha256-'"));
+    assert_non_null(strstr(chat.plain_policy, "style-src 'sha256-"));
+    assert_int_equal(strcmp(chat.plain_policy + strlen(chat.plain_policy) - 2, "\r\n"), 0);
     assert_int_equal(strcmp(chat.page_fields + strlen(chat.page_fields) - 2, "\r\n"), 0);
+}
+
+/* TEXT as HTML where SIZE bytes are left. */
+static const char *escaped(const char *text, size_t size)
+{
+    static struct html html;
+
+    html.size = size + 3;
+    html.length = 0;
+    html.is_full = 0;
+    add_html(&html, "<p>");
+    add_text(&html, (const unsigned char *)text, strlen(text));
+    assert_true(html.length <= html.size);
+    html.text[html.length] = '\0';
+    return html.text + 3;
+}
+
+static void what_people_write_becomes_text_in_html(void **state)
+{
+    static const struct {
+        const char *text, *html;
+    } rows[] = {
+        {"", ""},
+        {"hi there", "hi there"},
+        {"<script>hit()</script>", "&lt;script&gt;hit()&lt;/script&gt;"},
+        {"\"><img src=x onerror='hit()'>", "&quot;&gt;&lt;img src=x onerror=&#39;hit()&#39;&gt;"},
+        {"&amp; &lt;", "&amp;amp; &amp;lt;"},
+        {"a\n\n b\tc", "a<br><br> b\tc"},
+        {"<!-- --> ]]> &#60;", "&lt;!-- --&gt; ]]&gt; &amp;#60;"},
+        {"\303\251\346\274\242\360\237\231\202", "\303\251\346\274\242\360\237\231\202"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof rows / sizeof rows[0]; i++) assert_string_equal(escaped(rows[i].text, 999), rows[i].html);
+    for (i = 1; i < 128; i++) { /* nothing else of ASCII is changed, and these never stand as they are */
+        const char text[] = {(char)i, '\0'};
+        assert_int_equal(strcmp(escaped(text, 999), text) != 0, strchr("&<>\"'\n", (int)i) != NULL);
+    }
+}
+
+static void what_does_not_fit_is_cut_between_characters(void **state)
+{
+    static const char text[] = "a&\303\251<\346\274\242\n\360\237\231\202z";
+    static const char *const parts[] = {"a",    "&amp;", "\303\251",         "&lt;", "\346\274\242",
+                                        "<br>", "\360\237\231\202", "z"};
+    char wanted[64];
+    size_t size, i;
+
+    (void)state;
+    for (size = 0; size < 40; size++) {
+        wanted[0] = '\0';
+        for (i = 0; i < 8 && strlen(wanted) + strlen(parts[i]) <= size; i++) (void)strcat(wanted, parts[i]);
+        assert_string_equal(escaped(text, size), wanted);
+    }
 }
 
 static void connections_fit_the_open_files(void **state)
@@ -423,6 +480,8 @@ int main(void)
         cmocka_unit_test(a_path_finds_its_route_and_room),
         cmocka_unit_test(waiting_takes_a_number_and_is_capped),
         cmocka_unit_test(the_last_event_id_is_absent_a_number_or_unreadable),
+        cmocka_unit_test(what_people_write_becomes_text_in_html),
+        cmocka_unit_test(what_does_not_fit_is_cut_between_characters),
         cmocka_unit_test(connections_fit_the_open_files),
         cmocka_unit_test(the_page_carries_the_digests_of_its_script_and_style),
         cmocka_unit_test(a_qr_format_and_version_are_spelled_as_the_standard_lists_them),

@@ -1844,6 +1844,45 @@ static void an_array_that_is_overtaken_ends(void **state)
     assert_int_equal(store_next_array(&cursor, scratch, sizeof scratch, &span), STORE_END);
 }
 
+static void messages_are_read_back_the_newest_first(void **state)
+{
+    static const char *const called[] = {"A\"\\n", "Bob"};
+    static char texts[400][STORE_TEXT_MAX + 1];
+    static unsigned char scratch[STORE_FRAME_MAX];
+    static const char *const some[] = {"hi", "\\n\t\"\\\\", "a\nb\\", "\303\251 \346\274\242", "\"", "}\n\n{"};
+    struct store_member *members[] = {join("tea", called[0]), join("tea", called[1])};
+    struct store_message message;
+    struct store_cursor cursor;
+    uint64_t seed = 1, id = 0;
+    size_t i, j, back;
+
+    (void)state;
+    store_look_back(&cursor, members[0]);
+    assert_false(store_previous(&cursor, scratch, &message));
+    for (i = 0; i < 400; i++) {
+        size_t length = i % 7 == 0 ? STORE_TEXT_MAX : random_below(&seed, 300); /* the ring wraps at other places */
+        strcpy(texts[i], some[i % 6]);
+        if (i % 2 == 0) for (j = strlen(texts[i]); j < length; j++) texts[i][j] = "\"x\\"[i % 3];
+        world.now.wall_ms += 10;
+        id = say(members[i % 2], texts[i]);
+        store_look_back(&cursor, members[0]);
+        for (back = 0; store_previous(&cursor, scratch, &message); back++) {
+            assert_true(back <= i);
+            assert_true(message.id == id - back && message.by == members[(i - back) % 2]->by);
+            assert_true(message.t == world.now.wall_ms - 10 * (int64_t)back);
+            assert_int_equal(message.name.length, strlen(called[(i - back) % 2]));
+            assert_memory_equal(message.name.at, called[(i - back) % 2], message.name.length);
+            assert_int_equal(message.text.length, strlen(texts[i - back]));
+            assert_memory_equal(message.text.at, texts[i - back], message.text.length);
+        }
+        assert_true(cursor.at == members[0]->room->ring.tail);
+    }
+    assert_true(back > 3 && back < 400);
+    store_look_back(&cursor, members[0]);
+    store_leave(members[0], world.now);
+    assert_false(store_previous(&cursor, scratch, &message));
+}
+
 static void a_held_request_gets_what_is_said_next(void **state)
 {
     static unsigned char scratch[STORE_FRAME_MAX];
@@ -3913,8 +3952,10 @@ static void one_fsync_is_for_all_who_came_before_it(void **state)
 
 static void what_is_not_shown_is_nowhere_to_be_seen(void **state)
 {
+    static unsigned char scratch[STORE_FRAME_MAX];
     struct store_member *ann = join("tea", "Ann");
-    struct store_cursor poll;
+    struct store_cursor poll, back;
+    struct store_message message;
     struct reader *late;
     char list[STORE_LIST_MAX + 1], wanted[64], *array;
     size_t pieces;
@@ -3931,6 +3972,8 @@ static void what_is_not_shown_is_nowhere_to_be_seen(void **state)
     assert_non_null(strstr(array, "shown"));
     assert_null(strstr(array, "waits"));
     free(array);
+    store_look_back(&back, ann);
+    assert_true(store_previous(&back, scratch, &message) && message.id == id);
     assert_false(store_reselect(&poll));
     list[store_list(world.store, list)] = '\0';
     assert_non_null(strstr(list, wanted));
@@ -5054,6 +5097,7 @@ int main(void)
         {"nothing is lost whatever happens", nothing_is_lost_whatever_happens, begin, end, NULL},
         {"messages are a JSON array", messages_are_a_json_array, begin, end, NULL},
         {"an array that is overtaken ends", an_array_that_is_overtaken_ends, begin, end, NULL},
+        {"messages are read back the newest first", messages_are_read_back_the_newest_first, begin, end, NULL},
         {"a held request gets what is said next", a_held_request_gets_what_is_said_next, begin, end, NULL},
         {"a name is free again a day after its holder left", a_name_is_free_again_a_day_after_its_holder_left, begin,
          end, NULL},
