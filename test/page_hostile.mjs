@@ -118,7 +118,8 @@ async function comes(t, at = server) {
   context.on('request', request => {
     const { protocol, host } = new URL(request.url());
     if (protocol !== 'data:' && host !== new URL(at.origin).host) troubles.push('asked for ' + request.url());
-    if (!['document', 'fetch'].includes(request.resourceType())) troubles.push(`asked for a ${request.resourceType()}: ${request.url()}`);
+    const isCode = request.resourceType() === 'image' && request.url().endsWith('/qr');
+    if (!isCode && !['document', 'fetch'].includes(request.resourceType())) troubles.push(`asked for a ${request.resourceType()}: ${request.url()}`);
   });
   page.on('dialog', dialog => {
     troubles.push('a dialog: ' + dialog.message());
@@ -135,7 +136,8 @@ async function comes(t, at = server) {
  * that run, load or lead elsewhere. */
 async function findStrangers() {
   const grows = new Set(['ARTICLE', 'LI', 'SPAN', 'P', 'BDI', 'B', 'I', 'A', 'SMALL', 'TIME', 'CODE', 'PRE', 'EM', 'STRONG', 'BUTTON']);
-  const count = root => Object.groupBy(root.querySelectorAll('*'), node => node.localName === 'svg' ? 'svg ' + node.className.baseVal : node.nodeName);
+  const isCode = node => node.nodeName === 'IMG' && /^\/r\/[^/]+\/qr$/.test(node.getAttribute('src'));    // the room's own
+  const count = root => Object.groupBy(Array.from(root.querySelectorAll('*')).filter(node => !isCode(node)), node => node.localName === 'svg' ? 'svg ' + node.className.baseVal : node.nodeName);
   const original = count(new DOMParser().parseFromString(await (await fetch('/')).text(), 'text/html'));
   const strangers = [];
   for (const [kind, nodes] of Object.entries(count(document))) {
@@ -148,7 +150,7 @@ async function findStrangers() {
   for (const node of document.querySelectorAll('body *')) {
     for (const { name, value } of node.attributes) {
       const mayStyle = node.id === 'message' && /^height: [\d.]+px;$/.test(value);
-      const isOurs = name === 'action' && value === '/join' || name === 'style' && (mayStyle || !value) || name === 'href' && node.localName === 'use';
+      const isOurs = name === 'action' && value === '/join' || name === 'style' && (mayStyle || !value) || name === 'href' && node.localName === 'use' || name === 'src' && isCode(node);
       if (/^on|^(style|src|srcdoc|srcset|action|formaction|ping|background|poster|data|xlink:href|href|is|slot)$/.test(name) && !isOurs && node.nodeName !== 'A') {
         strangers.push(`${name}="${value}" of ${node.nodeName}`);
       }
