@@ -70,7 +70,7 @@ check:
 	    SNUG=$$PWD/.build/asan/snug_faults test/faults.mjs SNUG=$$PWD/.build/single/snug test/wire_contract.mjs
 
 # Likewise, and what takes longer: more of the same, and what reads the code.
-check-all: check lint memcheck eva fuzz
+check-all: check lint judge memcheck eva fuzz
 	test/run CRASH_SEED=1000 CRASH_RUNS=100 .build/crash SNUG=$$PWD/snug KILLS=220 test/kill_soak.mjs \
 	    ATTACK=long test/attack.mjs SNUG=$$PWD/.build/asan/snug_faults FAULTS=long test/faults.mjs
 
@@ -179,6 +179,12 @@ lint: .build/page.inc
 	cppcheck --quiet --error-exitcode=1 --std=c99 --enable=warning,style,performance,portability \
 	    --suppress=variableScope --suppress=redundantContinue main.c http.c store.c
 	shellcheck $$(grep -ls '^#!/bin/sh' .ci/* test/* test/fuzz/*)
+	test/run test/page_lint.mjs
+
+# The page before Lighthouse, axe-core, the Nu checker and ESLint.
+judge: snug
+	test/setup judge
+	test/run SNUG=$$PWD/snug test/page_lint.mjs test/page_axe.mjs test/judge/judge.mjs
 
 # Memory and descriptors under valgrind: takes minutes.
 memcheck:
@@ -204,4 +210,4 @@ install: snug
 clean:
 	rm -rf .build snug snug.c snug.c.new
 
-.PHONY: all single run bench check check-all unit unit-programs fuzz fuzz-targets coverage lint memcheck eva install clean
+.PHONY: all single run bench check check-all unit unit-programs fuzz fuzz-targets coverage lint judge memcheck eva install clean

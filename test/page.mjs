@@ -1,6 +1,7 @@
 /* What the browser tests share: a server in a folder of its own, a browser that believes it is on somebody's network,
  * and a person, who is a browser of her own with a page or more. */
 
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -15,11 +16,12 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const SNUG = resolve(HERE, process.env.SNUG || '../snug');
 
 /* The name is no secure context, as on a real network. The rest keeps Chromium from talking to anybody else. */
-const SWITCHES = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+export const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium';
+export const SWITCHES = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP snug.lan 127.0.0.1'];
 
 export function openBrowser(...more) {
-  return chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: SWITCHES.concat(more) });
+  return chromium.launch({ executablePath: CHROMIUM, args: SWITCHES.concat(more) });
 }
 
 function freePort() {
@@ -156,6 +158,11 @@ export async function until(what, check, limit = 15000) {
     if (value) return value;
     if (Date.now() > end) throw new Error(`waited ${limit / 1000} s for ${what}`);
   }
+}
+
+/* Fails if there are FINDINGS, which it tells, a line each. */
+export function expectNothing(findings) {
+  assert.ok(!findings.length, `${findings.length} found:\n${findings.join('\n')}`);
 }
 
 export function live(page) {
