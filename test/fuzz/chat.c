@@ -265,6 +265,23 @@ static void check_array(const char *at)
     }
 }
 
+/* A page without JavaScript is whole, and has no markup but ours: nothing that people write can begin a tag. */
+static void check_plain(const unsigned char *page)
+{
+    static const char *const tags[] = {
+        "!DOCTYPE html>", "html lang=\"en\">", "meta ", "title>", "style>", "h1 dir=\"auto\">", "form method", "p>", "p dir=",
+        "label ", "input ", "br>", "a href=\"/r/", "h2>", "b>", "bdi>", "time "};
+    const char *at = (const char *)page, *end = at + strlen(at);
+    size_t i;
+
+    assert_true(end - at > 8 && strcmp(end - 8, "</form>\n") == 0);
+    while ((at = strchr(at, '<')) != NULL) {
+        if (*++at == '/') continue;
+        for (i = 0; i < sizeof tags / sizeof tags[0] && strncmp(at, tags[i], strlen(tags[i])) != 0; i++) continue;
+        assert_true(i < sizeof tags / sizeof tags[0]);
+    }
+}
+
 /* All that CALLER has heard: streams to the end, arrays that came whole. */
 static void check_caller(struct caller *caller)
 {
@@ -282,6 +299,7 @@ static void check_caller(struct caller *caller)
         assert_int_not_equal(one.status, 500);
         one.body[one.length] = '\0';
         if (one.is_chunked && one.is_whole && one.length > 0) assert_true(is_json((char *)one.body));
+        if (one.is_whole && strstr((char *)one.body, "<h1 dir=\"auto\">") != NULL) check_plain(one.body);
         if (one.is_chunked) check_array((char *)one.body);
     }
 }
@@ -355,14 +373,14 @@ static void step_ask(struct input *input)
                 {"GET", "/r/", "/messages"},  {"POST", "/r/", "/typing"}, {"POST", "/r/", "/leave"},
                 {"GET", "/r/", ""},           {"HEAD", "/r/", "/events"}, {"GET", "/rooms", NULL},
                 {"HEAD", "/r/", "/messages"}, {"GET", "/", NULL},         {"GET", "/healthz", NULL},
-                {"POST", "/join", NULL},      {"PUT", "/rooms", NULL},    {"HEAD", "/", NULL},
-                {"GET", "/no", NULL}};
+                {"POST", "/join", NULL},      {"GET", "/r/", "/qr"},      {"HEAD", "/", NULL},
+                {"GET", "/r/", "?plain"}};
     static const char *const rooms[] = {"tea", "%C3%A4", ".h", "Tea"};
     static const char *const clients[] = {"10.1.0.1", "10.1.0.2:80", "[2001:db8::1]:80", "unknown"};
     struct caller *caller = take_caller(input);
     unsigned char row = take_byte(input), how = take_byte(input), who = take_byte(input);
     struct input content = take_until(input, 0);
-    int is_post = *rows[row & 15].method == 'P', length = 0;
+    int is_post = *rows[row & 15].method == 'P', is_plain = (row & 15) == 15, length = 0;
     char form[6000], text[8000];
 
     for (; content.left > 0 && length < 4000; (void)take_byte(&content)) {
@@ -374,7 +392,7 @@ static void step_ask(struct input *input)
              (size_t)sprintf(text, "%s %s%s%s%s%s HTTP/1.%d\r\nHost: a\r\n%s%s", rows[row & 15].method,
                              rows[row & 15].before, rows[row & 15].behind != NULL ? rooms[how & 3] : "",
                              rows[row & 15].behind != NULL ? rows[row & 15].behind : "",
-                             !is_post && length > 0 ? "?" : "", is_post ? "" : form, !(how & 4),
+                             is_post || length == 0 ? "" : is_plain ? "&" : "?", is_post ? "" : form, !(how & 4),
                              how & 8 ? "Accept: text/html\r\n" : "",
                              how & 16   ? "Connection: keep-alive\r\n"
                              : how & 32 ? "Connection: close\r\n"
