@@ -54,7 +54,7 @@
 #define PLAIN_POLICY_SIZE 256
 #define PLAIN_FIELDS_SIZE (COOKIE_FIELD_SIZE + PLAIN_POLICY_SIZE)
 #define PLAIN_MAX (HTTP_ANSWER_MAX - PLAIN_FIELDS_SIZE) /* bytes of a page without JavaScript */
-#define PLAIN_END_MAX 640                               /* of them for what follows its messages */
+#define PLAIN_END_MAX 960                               /* of them for what follows its messages */
 #define PLAIN_NONCE_SIZE 8                              /* random bytes */
 #define LOCATION_SIZE (HTTP_HEAD_MAX + ROOM_PATH_MAX + 64)
 
@@ -1325,6 +1325,9 @@ static void send_transcript(struct chat *chat, struct http_request *request)
     add_form(&html, &chat->call, "leave");
     /* Named: a form without any content lynx sends as GET. */
     add_html(&html, "<p><input type=\"submit\" name=\"leave\" value=\"Leave\"></p>\n</form>\n");
+    add_html(&html, "<p><a href=\"/r/");
+    add_html(&html, chat->call.room_path);
+    add_html(&html, "/qr\">Invite: the address as a QR code</a></p>\n");
     add_cookie(chat, fields);
     send_plain(chat, request, &html, fields);
 }

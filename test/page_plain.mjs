@@ -41,6 +41,9 @@ test('without JavaScript one joins by the landing form, writes, reads and leaves
   assert.equal(await page.locator('p b').count(), 3);
   const width = await page.locator('h1').evaluate(() => document.documentElement.scrollWidth);
   assert.ok(width <= 320, `${width} pixels wide`);
+  await page.getByRole('link', { name: 'Invite' }).click();
+  assert.equal(await page.locator('svg > title').textContent(), server.origin + '/r/tea%20time');
+  await page.goBack();
   await button('Leave').click();
   await page.waitForURL(server.origin + '/');
   assert.deepEqual(ann.complaints, []);

@@ -108,6 +108,7 @@ test('a member reads what was said, the newest first, and when (UTC)', async (t)
     assert.match(page.html, /<label for="text">Message<\/label> \(you are <bdi>Ann<\/bdi>\)/);
     assert.match(page.html, /<input type="submit" value="Send">/);
     assert.match(page.html, /<input type="submit" name="leave" value="Leave">/);
+    assert.match(page.html, /<a href="\/r\/tea%20time\/qr">Invite/);
     assert.doesNotMatch(page.html, /Older messages/);
     const renewed = cookieOf(await request(server, 'GET', '/r/tea%20time?plain', { cookie: ann.cookie }));
     assert.equal(renewed.pair, ann.cookie, 'the cookie begins its age anew');

@@ -269,12 +269,12 @@ static void check_array(const char *at)
 static void check_plain(const unsigned char *page)
 {
     static const char *const tags[] = {
-        "!DOCTYPE html>", "html lang=\"en\">", "meta ", "title>", "style>", "h1 dir=\"auto\">", "form method", "p>", "p dir=",
-        "label ", "input ", "br>", "a href=\"/r/", "h2>", "b>", "bdi>", "time "};
-    const char *at = (const char *)page, *end = at + strlen(at);
+        "!DOCTYPE html>", "html lang=\"en\">", "meta ", "title>", "style>", "h1 dir=\"auto\">",
+        "form method", "p>", "p dir=", "label ", "input ", "br>", "a href=\"/r/", "h2>", "b>", "bdi>", "time "};
+    const char *at = (const char *)page;
     size_t i;
 
-    assert_true(end - at > 8 && strcmp(end - 8, "</form>\n") == 0);
+    assert_true(strcmp(at + strlen(at) - 2, ">\n") == 0);
     while ((at = strchr(at, '<')) != NULL) {
         if (*++at == '/') continue;
         for (i = 0; i < sizeof tags / sizeof tags[0] && strncmp(at, tags[i], strlen(tags[i])) != 0; i++) continue;
