@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer as createHttpServer, request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -73,6 +74,84 @@ export class Server {
   async close() {
     await this.kill();
     await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/* A reverse proxy before SERVER, for a person to come by. It answers 502 while the server is away, as proxies do.
+ * `sends` are the messages that came by: {nonce, text, status}, 0 before there is an answer; `streams` and `openStreams` are counted. `meddle(path, form)` may give
+ * the answer {status, fields, body} in the server's stead, a promise of what to do, or LOST, for the server's to get lost
+ * on its way back. */
+export const LOST = {};
+
+export class Proxy {
+  static async open(server) {
+    const proxy = new Proxy();
+    Object.assign(proxy, { server, sends: [], streams: 0, openStreams: 0, meddle: () => null, sockets: new Set() });
+    proxy.http = createHttpServer((request, response) => proxy.pass(request, response));
+    proxy.http.on('connection', socket => {
+      proxy.sockets.add(socket.on('close', () => proxy.sockets.delete(socket)).on('error', () => {}));
+    });
+    await new Promise(done => proxy.http.listen(0, '127.0.0.1', done));
+    proxy.origin = `http://snug.lan:${proxy.http.address().port}`;
+    return proxy;
+  }
+
+  /* As if a cable was cut: what is open falls silent for ever, what is opened then until mend(), and nobody is told. */
+  cut() {
+    this.mended = new Promise(done => { this.mend = done; });
+    for (const socket of this.sockets) {
+      socket.isMute = true;
+      socket.cork();
+    }
+  }
+
+  /* Breaks what is open off. */
+  drop() {
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  async pass(request, response) {
+    const parts = [];
+    for await (const part of request) parts.push(part);
+    await this.mended;
+    if (request.socket.isMute) return;
+    const body = Buffer.concat(parts);
+    const form = new URLSearchParams(String(body));
+    const sent = { nonce: form.get('nonce'), text: form.get('text'), status: 0 };
+    if (request.url.endsWith('/send')) this.sends.push(sent);
+    if (request.url.endsWith('/events')) {
+      this.streams++;
+      this.openStreams++;
+      response.on('close', () => { this.openStreams--; });
+    }
+    const instead = await this.meddle(request.url, sent);
+    if (instead && instead !== LOST) {
+      sent.status = instead.status;
+      response.writeHead(instead.status, { Connection: 'close', ...instead.fields }).end(instead.body);
+      return;
+    }
+    const { method, url: path, headers } = request;
+    const onward = httpRequest({ host: '127.0.0.1', port: this.server.port, method, path, headers: { ...headers, connection: 'close' } });
+    response.on('close', () => onward.destroy());
+    onward.on('error', () => {
+      if (response.headersSent) return response.destroy();
+      sent.status = 502;
+      response.writeHead(502, { 'Content-Type': 'text/html', Connection: 'close' }).end('<h1>502 Bad Gateway</h1>');
+    });
+    onward.on('response', answer => {
+      sent.status = answer.statusCode;
+      if (request.socket.isMute) return answer.resume();    // end() would uncork it
+      if (instead === LOST) return response.destroy();
+      response.writeHead(answer.statusCode, { ...answer.headers, connection: 'close' });
+      response.flushHeaders();
+      answer.on('error', () => response.destroy()).pipe(response);
+    });
+    onward.end(body);
+  }
+
+  async close() {
+    this.http.close();
+    this.drop();
   }
 }
 

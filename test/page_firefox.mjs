@@ -1,5 +1,5 @@
-/* The main paths in Firefox, over WebDriver BiDi: joining, talking, a reload, a server that was away, two tabs. The
- * rest is tested in Chromium. */
+/* The main paths in Firefox, over WebDriver BiDi: joining, talking, a reload, a server that was away, two tabs, a refused
+ * message, Invite. The rest is tested in Chromium. */
 
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -180,5 +180,45 @@ describe('in Firefox', { concurrency: 4 }, () => {
     for (const { page } of [ann, second]) await showAll(page, ['one', 'two']);
     await showPeople(ann.page, ['Ann']);
     expectNothing(ann.complaints);
+  });
+
+  test('Invite has the link selected, and copies it without a clipboard of its own', async t => {
+    const ann = await comes(t, 'invite', 'Ann');
+    const { page } = ann;
+    await press(page, 'Invite');
+    const address = await page.evaluate(async () => /<title>([^<]+)/.exec(await (await fetch('/r/invite/qr')).text())[1]);
+    const selected = () => page.evaluate(() => {
+      const { value, selectionStart, selectionEnd } = document.activeElement;
+      return String(value).slice(selectionStart, selectionEnd);
+    });
+    await until('the link to be selected', async () => await selected() === address);
+    await until('the code', () => page.evaluate(() => document.querySelector('[role=dialog] img').naturalWidth > 0));
+    await press(page, 'Copy');
+    await find(page, 'button', 'Copied');
+    await page.keyboard.press('Escape');
+    await until('the box to have the focus', () => page.evaluate(() => document.activeElement.tagName === 'TEXTAREA'));
+    await page.keyboard.down('Control');
+    await page.keyboard.press('v');
+    await page.keyboard.up('Control');
+    await until('the link in the box', async () => await page.evaluate(() => document.activeElement.value) === address);
+    expectNothing(ann.complaints);
+  });
+
+  test('a refused message has its sentence, over a reload too, and can be edited again', async t => {
+    const ann = await comes(t, 'refused', 'Ann');
+    const { page } = ann;
+    await page.evaluate(() => { document.querySelector('textarea').value = 'x'.repeat(4001); });
+    await press(page, 'Send');
+    const reason = () => textsOf(page, 'article[data-state=refused] .reason');
+    await until('the sentence', async () => /^Not sent: \w+ .*\./.test(await reason()));
+    await page.reload();
+    await live(page);
+    assert.match(String(await reason()), /^Not sent: \w+ .*\./);
+    await say(ann, 'goes out');
+    await until('it to be sent', async () => (await textsOf(page, 'article[data-state=sent] .text')).includes('goes out'));
+    await type(page, 'Message', 'and this');
+    await press(page, 'Edit again');
+    assert.equal(await page.evaluate(() => document.querySelector('textarea').value), 'x'.repeat(4001) + '\nand this');
+    await showAll(page, ['goes out']);
   });
 });

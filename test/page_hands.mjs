@@ -98,6 +98,11 @@ describe('hands and eyes', { concurrency: 3 }, () => {
       const target = await ann.page.getByRole('button', { name, exact: true }).boundingBox();
       assert.ok(target.width >= 44 && target.height >= 44, `${name} is ${target.width} by ${target.height}`);
     }
+    assert.equal(await ann.page.getByRole('button', { name: 'Search' }).count(), 0);
+    await ann.page.getByRole('button', { name: 'More' }).tap();
+    await ann.page.getByRole('button', { name: 'Search' }).tap();
+    await ann.page.getByRole('textbox', { name: 'Search messages' }).waitFor();
+    assert.equal(await width(), 320);
     await ann.page.goto(ann.server.origin + '/');
     await ann.page.getByRole('link').first().waitFor();
     assert.equal(await ann.page.evaluate(() => document.documentElement.scrollWidth), 320);

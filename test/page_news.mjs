@@ -68,6 +68,20 @@ describe('news', { concurrency: 3 }, () => {
     assert.equal(await ann.page.getByText('New', { exact: true }).count(), 0);
   });
 
+  test('what is read in one tab of a room is read in the others', async t => {
+    const ann = await comes(t, 'twice', 'Ann');
+    const bob = await comes(t, 'twice', 'Bob');
+    const second = await ann.tab();
+    await second.goto(ann.server.origin + '/r/twice');
+    await live(second);
+    for (const page of [ann.page, second]) await looks(page, false);
+    await bob.say('news');
+    for (const page of [ann.page, second]) await until('one unread', async () => await page.title() === '(1) twice · snug');
+    await looks(second, true);
+    for (const page of [ann.page, second]) await until('none unread', async () => await page.title() === 'twice · snug');
+    assert.doesNotMatch(await icon(ann.page), /f2a33c/);
+  });
+
   test('who came and who went stands in one quiet line', async t => {
     const ann = await comes(t, 'door', 'Ann');
     const lines = () => ann.page.locator('.moved').allTextContents();

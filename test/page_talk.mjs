@@ -66,6 +66,17 @@ test('a name that is taken is not given twice, and another is offered', async t 
   await people(other.page).getByText('ann 2').waitFor();
 });
 
+test('the name offered for a long one that is taken is no longer than a name may be', async t => {
+  const long = 'ä'.repeat(32);
+  await comes(t, 'long names', long);
+  const other = await comes(t);
+  await other.page.goto(other.server.origin + '/r/long%20names');
+  await other.page.getByRole('textbox', { name: 'Your name' }).fill(long);
+  await other.page.getByRole('button', { name: 'Join', exact: true }).click();
+  await other.page.getByRole('button', { name: 'ä'.repeat(31) + ' 2' }).click();
+  await people(other.page).getByText('ä'.repeat(31) + ' 2').waitFor();
+});
+
 test('a link to a room asks only the name, and back leads to where one came from', async t => {
   const ann = await comes(t);
   await ann.page.goto(ann.server.origin + '/r/a%20quiet%20place');

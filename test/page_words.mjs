@@ -43,7 +43,7 @@ describe('words', { concurrency: 3 }, () => {
     for (const text of ['javascript:alert(1)', 'ftp://a.lan', 'www.a.lan', 'http://me@a.lan/', 'http://%/', 'file:///etc'])
       assert.deepEqual(await marked(ann, text, 'a'), [], text);
     for (const link of await log(ann.page).getByRole('link').all()) {
-      assert.match(await link.getAttribute('rel'), /noopener/);
+      assert.match(await link.getAttribute('rel'), /noreferrer/);
       assert.equal(await link.getAttribute('target'), '_blank');
     }
   });

@@ -224,7 +224,9 @@ export async function openScene(name, browser, options) {
   try {
     if (pressed) {
       await joinTalk(scene);
-      if (!await scene.page.getByRole('button', { name: pressed, exact: true }).count()) {
+      const stands = () => scene.page.getByRole('button', { name: pressed, exact: true }).count();
+      if (!await stands()) await press(scene, 'More');    // Search on a narrow phone
+      if (!await stands()) {
         await scene.close();
         return null;
       }
