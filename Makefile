@@ -72,7 +72,7 @@ check:
 # Likewise, and what takes longer: more of the same, and what reads the code.
 check-all: check lint judge memcheck eva fuzz
 	test/run CRASH_SEED=1000 CRASH_RUNS=100 .build/crash SNUG=$$PWD/snug KILLS=220 test/kill_soak.mjs \
-	    ATTACK=long test/attack.mjs SNUG=$$PWD/.build/asan/snug_faults FAULTS=long test/faults.mjs
+	    ATTACK=long test/attack.mjs test/slow_page.mjs SNUG=$$PWD/.build/asan/snug_faults FAULTS=long test/faults.mjs
 
 # The unit tests alone; cmocka must be there.
 unit: unit-programs
