@@ -64,9 +64,9 @@ bench: snug .build/bench
 check:
 	test/setup
 	$(MAKE) snug unit-programs fuzz-targets .build/asan/snug .build/single/snug .build/asan/snug_faults .build/slow_fsync.so
-	test/run $(UNITS) test/fuzz/fuzz SNUG=$$PWD/snug test/wire_*.mjs test/page_*.mjs \
-	    test/sync.mjs test/kill_soak.mjs test/attack.mjs \
-	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs test/page_talk.mjs test/page_outage.mjs \
+	test/run $(UNITS) test/fuzz/fuzz SNUG=$$PWD/snug test/wire_*.mjs JOBS=2 test/page_*.mjs JOBS=1 \
+	    test/burst.mjs test/sync.mjs test/kill_soak.mjs test/attack.mjs \
+	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs JOBS=2 test/page_talk.mjs test/page_outage.mjs JOBS=1 \
 	    SNUG=$$PWD/.build/asan/snug_faults test/faults.mjs SNUG=$$PWD/.build/single/snug test/wire_contract.mjs
 
 # Likewise, and what takes longer: more of the same, and what reads the code.

@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Person, Server, box, live, log, openBrowser, saying, texts, until } from './page.mjs';
 
-const LONGEST_TASK_MS = 200;    // the issue's
+const LONGEST_TASK_MS = 200;    // longer, and one feels it
 
 let browser, server;
 
