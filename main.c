@@ -80,7 +80,7 @@ struct settings {
 
 /* What is kept with an address. */
 struct address {
-    struct store_bucket says, joins;
+    struct store_bucket says, joins, draws;
 };
 
 /* An answer that waits until what it says lasts (store_lasts). */
@@ -203,7 +203,7 @@ static const struct option {
     {"rate", RATE, offsetof(struct settings, rate), 1, 1000000, "20/10", "N/S or off",
      "messages a member may send in S seconds"},
     {"joins", RATE, offsetof(struct settings, joins), 1, 1000000, "20/10", "N/S or off",
-     "joins from one address in S seconds"},
+     "joins from one address in S seconds, and four times as many QR codes"},
     {"proxy", PROXY, 0, 0, 0, NULL, "ADDRESS",
      "a reverse proxy: its clients are told apart by X-Forwarded-For (repeatable)"},
     {"sync", SYNC, offsetof(struct settings, sync), 0, 0, "second", "second, always or exit",
@@ -1631,15 +1631,24 @@ static int is_loopback_host(struct http_bytes host)
 }
 
 /* The room's address as the asker has it, or as others on the network do where he has one for himself alone. It goes
- * with Host and proxy, so none may keep it. */
+ * with Host and proxy, so none may keep it. It keeps the loop longer than all else that a stranger may ask (1 ms and
+ * more), so an address gets four for each time it may join: the page asks up to three times for one look at it. */
 static void send_qr(struct chat *chat, struct http_request *request)
 {
     struct http_bytes host = request->authority;
     struct http_bytes scheme = http_field(request, "x-forwarded-proto", NULL); /* the first is the client's */
     struct http_answer answer = {200, "image/svg+xml", NO_STORE, NULL, 0, 0};
+    struct address *asker = address_of(request->connection);
     char address[ROOM_ADDRESS_SIZE], svg[SVG_SIZE];
+    struct store_rate rate = chat->settings.joins;
+    int64_t wait_ms;
     struct qr qr;
 
+    rate.tokens *= 4;
+    if (asker != NULL && store_spend(&asker->draws, rate, 1, now_of(chat), &wait_ms) != STORE_OK) {
+        refuse_too_fast(request->connection, "QR codes", wait_ms);
+        return;
+    }
     if (host.length == 0 || is_loopback_host(host)) {
         (void)snprintf(address, sizeof address, "%s/r/%s", chat->first_address, chat->call.room_path);
     } else if (host.length < HOST_SIZE) {
@@ -1862,7 +1871,7 @@ static int is_forgettable(void *context, const void *peer)
     const struct address *address = peer;
     int64_t now_us = now_of(chat).mono_ms * 1000;
 
-    return address->says.full_us <= now_us && address->joins.full_us <= now_us;
+    return address->says.full_us <= now_us && address->joins.full_us <= now_us && address->draws.full_us <= now_us;
 }
 
 static void room_changed(void *context, size_t room)

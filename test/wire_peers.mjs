@@ -52,6 +52,21 @@ scenario('one address joins so often, and is told when it may again', async (t) 
     assert.equal((await joinFrom(server, ONE, 'Ann3')).status, 200, 'as Retry-After said');
 });
 
+scenario('one address is drawn so many QR codes, and is told when it may have the next', async (t) => {
+    const server = await startHere(t, ['joins=1/100']);
+    const drawFrom = (from, method = 'GET') => request(server, method, '/r/tea/qr', { from, ...HERE });
+    for (const method of ['GET', 'HEAD', 'GET', 'HEAD'])
+        assert.equal((await drawFrom(ONE, method)).status, 200);
+    const answer = await drawFrom(ONE, 'HEAD');
+    assert.equal(answer.status, 429);
+    assert.match(answer.field('retry-after'), /^2[0-5]$/);
+    assert.match((await drawFrom(ONE)).text, /^Too many QR codes at once; wait \d+ seconds\.\n$/);
+    assert.equal((await joinFrom(server, ONE, 'Ann')).status, 200, 'it may join all the same');
+    assert.equal((await drawFrom(TWO)).status, 200, 'another address may');
+    for (let i = 0; i < 8; i++)
+        assert.equal((await request({ ...server, host: '127.0.0.1' }, 'GET', '/r/tea/qr')).status, 200, 'loopback may');
+});
+
 scenario('one address says four times what a member may', async (t) => {
     const server = await startHere(t, ['rate=2/1000', 'joins=off']);
     const members = [];
