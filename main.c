@@ -1965,13 +1965,13 @@ static void print_address(struct chat *chat, const char *address)
     if (chat->first_address[0] == '\0') (void)strcpy(chat->first_address, text);
 }
 
-/* The first address for phones, which point their camera at it. */
+/* The first address for phones, which point their camera at it: none that would lead them to themselves. */
 static void print_first_address(const struct chat *chat)
 {
     char text[OWN_ADDRESS_SIZE + 1];
     struct qr qr;
 
-    if (!isatty(STDERR_FILENO)) return;
+    if (!isatty(STDERR_FILENO) || is_loopback_host(bytes_of(chat->first_address + strlen("http://")))) return;
     (void)snprintf(text, sizeof text, "%s/", chat->first_address);
     if (make_qr(&qr, text) == 0) print_qr(&qr);
 }
