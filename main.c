@@ -1253,11 +1253,13 @@ static void add_writing_form(struct html *html, const struct chat *chat)
     add_html(html, "?plain\">New messages</a></p>\n");
 }
 
-static void add_message(struct html *html, const struct store_message *message)
+/* Returns whether its text was cut. */
+static int add_message(struct html *html, const struct store_message *message)
 {
     time_t seconds = (time_t)(message->t / 1000);
     struct tm date;
     char time_text[96] = "";
+    int is_cut;
 
     if (gmtime_r(&seconds, &date) != NULL) { /* else the year is beyond all numbers */
         (void)strftime(time_text, sizeof time_text,
@@ -1269,7 +1271,9 @@ static void add_message(struct html *html, const struct store_message *message)
     add_html(html, time_text);
     add_html(html, "<br>");
     add_text(html, message->text.at, message->text.length);
+    is_cut = html->is_full;
     add_html(html, "</p>\n");
+    return is_cut;
 }
 
 /* The newest messages that fit. The newest of all is cut if it does not. */
@@ -1279,12 +1283,13 @@ static void add_messages(struct html *html, struct store_member *member)
     struct store_message message;
     struct store_cursor cursor;
     size_t start = html->length, end = start;
+    int is_cut = 0;
 
     html->size -= PLAIN_END_MAX;
     store_look_back(&cursor, member);
     while (!html->is_full && store_previous(&cursor, scratch, &message)) {
         end = html->length;
-        add_message(html, &message);
+        is_cut = add_message(html, &message);
     }
     html->size += PLAIN_END_MAX;
     if (html->length == start) {
@@ -1292,7 +1297,8 @@ static void add_messages(struct html *html, struct store_member *member)
     } else if (html->is_full) {
         if (end > start) html->length = end;
         html->is_full = 0;
-        add_html(html, end > start ? "<p>Older messages have no place here." : " (The rest has no place here.)");
+        if (end > start) add_html(html, "<p>Older messages have no place here.");
+        else if (is_cut) add_html(html, " (The rest has no place here.)");
         add_html(html, "</p>\n");
     }
 }

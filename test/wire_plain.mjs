@@ -243,6 +243,28 @@ test('a message that does not fit is cut between two characters, the longest nam
     assert.equal((await look(server, worst, ann)).said[0].text, 'short');
 });
 
+test('a message of which nothing is cut is not said to be cut', async (t) => {
+    const server = await start(t, { options: ['rate=off'] });
+    const ann = await join(server, 'tea', 'Ann');
+    const isWhole = async (text) => {
+        await say(ann, text);
+        const { said } = await look(server, 'tea', ann);
+        const shown = said[0].text.replace(/ \(The rest has no place here\.\)$/, '');
+        assert.equal(said[0].text === shown, shown === text, `${text.length} characters`);
+        return shown === text;
+    };
+    let [least, most] = [1000, 4000]; // quotes that fit, and that do not
+    while (most - least > 1) {
+        const middle = (least + most) >> 1;
+        if (await isWhole('"'.repeat(middle)))
+            least = middle;
+        else
+            most = middle;
+    }
+    for (let i = 0; i < 14; i++)
+        await isWhole('"'.repeat(least - 1) + 'x'.repeat(i));
+});
+
 /* ---- forms ---- */
 
 test('forms lead from the landing page through the room and out', async (t) => {
