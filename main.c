@@ -1462,7 +1462,7 @@ static struct http_bytes nonce_of_form(struct http_bytes nonce, struct http_byte
 {
     struct http_bytes both;
 
-    if (nonce.length == 0 || text.length == 0) return nonce;
+    if (nonce.length == 0) return nonce;
     http_sha256(text.at, text.length, bytes);
     memcpy(bytes + HTTP_DIGEST_SIZE, nonce.at, nonce.length);
     both.at = bytes;
