@@ -42,6 +42,10 @@ function noneWaits(page, limit) {
   return until('all to be sent', async () => await page.locator('[data-state=waiting]').count() === 0, limit);
 }
 
+function inState(page, how) {
+  return page.locator(`article[data-state=${how}] .text`).allTextContents();
+}
+
 describe('in their time', { concurrency: 6 }, () => {
   test('cut for a minute, and nobody was told: right again within seconds, what one reads is not moved', { timeout: 200000 }, async t => {
     const { proxy, page, ann, bob } = await meeting(t);
@@ -146,5 +150,30 @@ describe('in their time', { concurrency: 6 }, () => {
       await noneWaits(tab, SECONDS_MS);
     }
     assert.ok(proxy.openStreams <= 4, `${proxy.openStreams} streams`);
+  });
+
+  test('of several tabs one alone takes what a tab leaves: its own next document after a reload, another when it is closed', { timeout: 200000 }, async t => {
+    const { proxy, page, ann, bob } = await meeting(t, '-o', 'rate=off');
+    const others = [await ann.tab(), await ann.tab()];
+    for (const other of others) {
+      await other.goto(proxy.origin + '/r/tea');
+      await live(other);
+    }
+    await pause(6000);    // nobody adopts in his first five seconds
+    const written = Array.from({ length: 12 }, (_, i) => 'message ' + i);    // more than the nonces that the server keeps
+    proxy.meddle = path => path.startsWith('/r/tea/') ? { status: 502, body: 'Bad gateway.' } : null;
+    proxy.drop();
+    await until('the outage', () => page.evaluate(() => my.live === false));
+    for (const text of written) await ann.say(text);
+    await page.reload();
+    await until('what waits in the reloaded tab', async () => (await inState(page, 'waiting')).length === 12);
+    await page.close();
+    await until('what waits in another', async () => (await Promise.all(others.map(other => inState(other, 'waiting')))).flat().length >= 12);
+    await pause(2500);
+    assert.deepEqual((await Promise.all(others.map(other => inState(other, 'waiting')))).flat(), written);
+    proxy.meddle = () => null;
+    for (const other of others) await noneWaits(other);
+    await showAll(bob.page, written);
+    assert.equal(proxy.sends.filter(({ status: code, text }) => code === 200 && written.includes(text)).length, 12);
   });
 });
