@@ -1,7 +1,7 @@
-# Makefile: POSIX make, a C compiler, sed and od. `make` builds snug; `make check` runs every test.
+# Makefile: POSIX make, a C compiler, sed, awk and od. `make` builds snug; `make check` runs every test.
 .POSIX:
 
-# With -Os instead of -O2 it is 28 KB smaller, and a message costs a tenth more. Tables for unwinding are 16 KB that C
+# With -Os instead of -O2 it is 32 KB smaller, and a message costs a tenth more. Tables for unwinding are 16 KB that C
 # has no use for.
 CC = cc
 CFLAGS = -O2 -fno-asynchronous-unwind-tables
@@ -31,18 +31,57 @@ snug: .build/main.o .build/http.o .build/store.o
 	mkdir -p .build
 	$(BUILD) -c -o $@ store.c
 
-# The page as the elements of a byte array.
-.build/page.inc: index.html
+# The page as the elements of a byte array, packed as main.c's unpack_page says: at every byte the longest copies of what
+# came before, near and far, are looked for; then, from the end, the cheapest way through.
+.build/page.inc: index.html Makefile
 	mkdir -p .build/asan
-	od -An -v -tu1 index.html | sed 's/  *\([0-9][0-9]*\)/\1,/g' > $@.new
+	od -An -v -tu1 index.html | awk ' \
+	    { for (field = 1; field <= NF; field++) byte[count++] = $$field } \
+	    END { \
+	        for (i = 0; i < count - 2; i++) { \
+	            key = byte[i] " " byte[i + 1] " " byte[i + 2]; \
+	            before[i] = key in latest ? latest[key] : -1; \
+	            for (from = before[i]; from >= 0 && i - from < 65536 && far[i] < 66; from = before[from]) { \
+	                for (run = 3; run < 66 && byte[from + run] == byte[i + run] && i + run < count; run++) continue; \
+	                if (run > far[i]) { far[i] = run; far_back[i] = i - from - 1 } \
+	                if (run > 18) run = 18; \
+	                if (i - from <= 1024 && run > near[i]) { near[i] = run; near_back[i] = i - from - 1 } \
+	            } \
+	            latest[key] = i; \
+	        } \
+	        for (i = count - 1; i >= 0; i--) { \
+	            take[i] = 1; cost[i] = cost[i + 1] + (byte[i] < 128 ? 1 : 2); \
+	            for (run = 3; run <= near[i]; run++) \
+	                if (cost[i + run] + 2 < cost[i]) { take[i] = run; kind[i] = 2; cost[i] = cost[i + run] + 2 } \
+	            for (run = 3; run <= far[i]; run++) \
+	                if (cost[i + run] + 3 < cost[i]) { take[i] = run; kind[i] = 3; cost[i] = cost[i + run] + 3 } \
+	        } \
+	        print "#define INDEX_SIZE " count; \
+	        for (i = 0; i < count; i += take[i]) { \
+	            if (kind[i] == 2) \
+	                printf "%d,%d,", 128 + (take[i] - 3) * 4 + int(near_back[i] / 256), near_back[i] % 256; \
+	            else if (kind[i] == 3) \
+	                printf "%d,%d,%d,", 192 + take[i] - 3, int(far_back[i] / 256), far_back[i] % 256; \
+	            else printf byte[i] < 128 && byte[i] != 1 ? "%d," : "1,%d,", byte[i]; \
+	            if (++printed % 32 == 0) print ""; \
+	        } \
+	        print ""; \
+	    }' > $@.new
 	mv $@.new $@
 
 # The same program as one file.
 single: snug.c
 
-snug.c: main.c http.c http.h store.c store.h .build/page.inc
-	( echo '#define _XOPEN_SOURCE 700'; cat http.h http.c store.h store.c; sed -e '/#include "page.inc"/{' -e 'r .build/page.inc' -e 'd' -e '}' main.c ) | \
-	    sed -e '/^#include "/d' > $@.new
+snug.c: main.c http.c http.h store.c store.h .build/page.inc Makefile
+	( sed -n 's|^#define VERSION "\(.*\)".*|/* snug \1: rooms to talk in, for everyone on the same network; a chat server in one file.|p' main.c; \
+	  echo ' *'; \
+	  echo ' *     cc -o snug snug.c && ./snug'; \
+	  echo ' *'; \
+	  echo ' * It needs C99, POSIX.1-2008 and nothing else. Joined by `make single` from http.h, http.c, store.h, store.c, main.c'; \
+	  echo ' * and index.html (packed, as packed_page): better change those. */'; \
+	  echo '#define _XOPEN_SOURCE 700'; \
+	  cat http.h http.c store.h store.c; \
+	  sed -e '/#include "page.inc"/{' -e 'r .build/page.inc' -e 'd' -e '}' main.c ) | sed -e '/^#include "/d' > $@.new
 	mv $@.new $@
 
 run: snug

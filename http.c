@@ -224,12 +224,13 @@ struct http_server {
     size_t sweep_at;         /* the quiet connections before this one; */
     size_t sweep_left;       /* so many of them are to be looked at now */
     int64_t look_ms;         /* no look at all of them before */
-    struct buffer *free_buffers;
-    size_t free_buffer_count, buffer_count;
+    struct buffer *buffers;
+    struct buffer *free_buffers;      /* those given back; the ones never taken lie behind the first buffers_used */
+    size_t free_buffer_count, buffer_count, buffers_used; /* free_buffer_count: of both kinds */
     struct http_channel *channels;
     unsigned char *block; /* all arrays lie in it */
     unsigned char *connections, *peers;
-    size_t connection_size, peer_size, slots, peer_count, peers_used, bucket_count;
+    size_t connection_size, peer_size, slots, slots_used, peer_count, peers_used, bucket_count;
     uint32_t *peer_buckets;
     unsigned char *scratch;  /* HTTP_SPAN_MAX bytes, for `next` and for what is thrown away */
     struct http_request request;
@@ -412,6 +413,26 @@ size_t http_digits(uint64_t number, char *out)
     } while (number > 0);
     memcpy(out, digits + i, sizeof digits - i);
     return sizeof digits - i;
+}
+
+struct http_date http_date(int64_t second)
+{
+    int64_t day = second / 86400, left = second % 86400, era_day, year, month;
+    struct http_date date;
+
+    /* Days since 1 March of year 0, in years that begin in March: leap days come last. */
+    era_day = (day + 719468) % 146097;
+    year = (era_day - era_day / 1460 + era_day / 36524 - era_day / 146096) / 365;
+    era_day -= 365 * year + year / 4 - year / 100;
+    year += (day + 719468) / 146097 * 400;
+    month = (5 * era_day + 2) / 153;
+    date.day = (unsigned)(era_day - (153 * month + 2) / 5 + 1);
+    date.year = (unsigned)(year + (month >= 10));
+    date.month = (unsigned)((month + 2) % 12 + 1);
+    date.hour = (unsigned)(left / 3600);
+    date.minute = (unsigned)(left / 60 % 60);
+    date.second = (unsigned)(left % 60);
+    return date;
 }
 
 /* ---- SHA-256 (FIPS 180-4) ---- */
@@ -993,9 +1014,13 @@ static struct buffer *take_buffer(struct http_server *server)
 {
     struct buffer *buffer = server->free_buffers;
 
-    assert(buffer != NULL); /* BUFFERS_FREE are kept for the connection at work: free_some_buffers */
-    server->free_buffers = buffer->next_free;
+    assert(server->free_buffer_count > 0); /* BUFFERS_FREE are kept for the connection at work: free_some_buffers */
     server->free_buffer_count--;
+    if (buffer != NULL) {
+        server->free_buffers = buffer->next_free;
+    } else {
+        buffer = &server->buffers[server->buffers_used++];
+    }
     memset(buffer, 0, offsetof(struct buffer, bytes));
     return buffer;
 }
@@ -1382,23 +1407,15 @@ static enum progress write_source(struct http_connection *connection)
 static const char *date_text(struct http_server *server)
 {
     static const char days[] = "ThuFriSatSunMonTueWed", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    int64_t second = server->now.wall_ms > 0 ? server->now.wall_ms / 1000 : 0, day = second / 86400, year, month;
-    int64_t era_day, left = second % 86400;
+    int64_t second = server->now.wall_ms > 0 ? server->now.wall_ms / 1000 : 0;
+    struct http_date date;
 
     if (second == server->date_s) return server->date;
     server->date_s = second;
-    /* Days since 1 March of year 0, in years that begin in March: leap days come last. */
-    era_day = (day + 719468) % 146097;
-    year = (era_day - era_day / 1460 + era_day / 36524 - era_day / 146096) / 365;
-    era_day -= 365 * year + year / 4 - year / 100;
-    year += (day + 719468) / 146097 * 400;
-    month = (5 * era_day + 2) / 153;
-    era_day -= (153 * month + 2) / 5 - 1;
-    if (month >= 10) year++;
-    month = (month + 2) % 12;
-    (void)sprintf(server->date, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT", days + day % 7 * 3, (unsigned)era_day % 100,
-                  months + month * 3, (unsigned)year % 10000, (unsigned)(left / 3600), (unsigned)(left / 60 % 60),
-                  (unsigned)(left % 60));
+    date = http_date(second);
+    (void)sprintf(server->date, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT", days + second / 86400 % 7 * 3,
+                  date.day % 100, months + (date.month - 1) * 3, date.year % 10000, date.hour % 100, date.minute % 100,
+                  date.second % 100);
     return server->date;
 }
 
@@ -2219,6 +2236,24 @@ static int is_proxy(const struct http_options *options, const unsigned char addr
     return 0;
 }
 
+/* A connection that is not open. Places never used come last: until then they are no more than a promise of memory. */
+static struct http_connection *take_slot(struct http_server *server)
+{
+    struct http_connection *connection;
+
+    if (!is_linked(&server->free) && server->slots_used < server->slots) {
+        connection = (void *)(server->connections + server->slots_used++ * server->connection_size);
+        connection->server = server;
+        link_init(&connection->turn);
+        link_init(&connection->reader);
+        return connection;
+    }
+    if (!is_linked(&server->free)) close_connection(turn_of(server->closing.next)); /* there is one: see slots */
+    connection = turn_of(server->free.next);
+    unlink_from(&connection->turn);
+    return connection;
+}
+
 /* Makes a connection of FD. Over a limit it gets 503, and its place is one of the spare ones. */
 static void open_connection(struct http_server *server, int fd, const unsigned char address[HTTP_ADDRESS_SIZE])
 {
@@ -2229,9 +2264,7 @@ static void open_connection(struct http_server *server, int fd, const unsigned c
     is_exempt = is_exempt || is_proxy(&server->options, address);
     is_refused = !is_exempt && peer->connections >= server->options.peer;
     if (!is_refused && server->open == server->options.connections) is_refused = !make_room(server);
-    if (!is_linked(&server->free)) close_connection(turn_of(server->closing.next)); /* there is one: see slots */
-    connection = turn_of(server->free.next);
-    unlink_from(&connection->turn);
+    connection = take_slot(server);
     memset(&connection->since_ms, 0, sizeof *connection - offsetof(struct http_connection, since_ms));
     connection->fd = fd;
     connection->peer = connection->client = peer;
@@ -2558,7 +2591,7 @@ static size_t buffers_for(size_t connections)
 /* Places all arrays in one block at BASE (NULL: only counts). Returns its size. */
 static size_t place_arrays(struct http_server *server, const struct http_options *options, unsigned char *base)
 {
-    size_t sum = 0, polled, at_connections, at_peers, at_buckets, at_channels, at_scratch, at_buffers, i;
+    size_t sum = 0, polled, at_connections, at_peers, at_buckets, at_channels, at_scratch, at_buffers;
     size_t at_busy, at_busy_owners, at_quiet, at_quiet_owners;
 
     server->slots = options->connections + REFUSED_MAX;
@@ -2588,10 +2621,8 @@ static size_t place_arrays(struct http_server *server, const struct http_options
     server->peer_buckets = (uint32_t *)(void *)(base + at_buckets);
     server->channels = (struct http_channel *)(void *)(base + at_channels);
     server->scratch = base + at_scratch;
-    for (i = server->buffer_count; i-- > 0;) {
-        struct buffer *buffer = (struct buffer *)(void *)(base + at_buffers) + i;
-        give_buffer(server, &buffer);
-    }
+    server->buffers = (struct buffer *)(void *)(base + at_buffers);
+    server->free_buffer_count = server->buffer_count;
     return sum;
 }
 
@@ -2706,13 +2737,6 @@ static void init_lists(struct http_server *server)
         link_init(&server->channels[i].readers);
         link_init(&server->channels[i].due);
         link_init(&server->channels[i].woken);
-    }
-    for (i = 0; i < server->slots; i++) {
-        struct http_connection *connection = (void *)(server->connections + i * server->connection_size);
-        connection->server = server;
-        link_init(&connection->turn);
-        link_init(&connection->reader);
-        link_last(&server->free, &connection->turn);
     }
     link_init(&peer_at(server, 0)->quiet);
     server->peers_used = 1;

@@ -203,6 +203,13 @@ int http_number(struct http_bytes text, uint64_t most, uint64_t *number);
 /* Writes NUMBER at OUT in decimal, HTTP_DIGITS_MAX bytes at most and no NUL. Returns how many. */
 size_t http_digits(uint64_t number, char *out);
 
+struct http_date {
+    unsigned year, month, day, hour, minute, second; /* month and day from 1 */
+};
+
+/* The date in UTC of SECOND, counted from the beginning of 1970; not negative. */
+struct http_date http_date(int64_t second);
+
 /* Reads a numeric address, perhaps with a port or in brackets. Returns -1 if it is none. */
 int http_address(struct http_bytes text, unsigned char address[HTTP_ADDRESS_SIZE]);
 

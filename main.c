@@ -23,7 +23,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/types.h>
-#include <time.h>
 #include <unistd.h>
 #if defined __linux__ || defined __FreeBSD__ || defined __NetBSD__ || defined __OpenBSD__ || defined __APPLE__
 #define HAS_GETIFADDRS /* not POSIX, but the only way to learn all addresses */
@@ -58,7 +57,10 @@
 #define PLAIN_NONCE_SIZE 8                              /* random bytes */
 #define LOCATION_SIZE (HTTP_HEAD_MAX + ROOM_PATH_MAX + 64)
 
-static const unsigned char page[] = {
+typedef char list_and_location_fit[STORE_LIST_MAX <= HTTP_ANSWER_MAX && LOCATION_SIZE <= HTTP_ANSWER_MAX ? 1 : -1];
+
+/* The page, packed by `make` (it would be a third of the program); its first line defines INDEX_SIZE. See unpack_page. */
+static const unsigned char packed_page[] = {
 #include "page.inc"
 };
 
@@ -138,6 +140,8 @@ struct chat {
     char page_fields[PAGE_FIELDS_SIZE];
     char plain_policy[PLAIN_POLICY_SIZE];
     unsigned char query[HTTP_HEAD_MAX]; /* decoded in place */
+    char answer[HTTP_ANSWER_MAX]; /* a long one in the making: too much for a small stack */
+    unsigned char page[INDEX_SIZE];
 };
 
 static struct store_time now_of(const struct chat *chat)
@@ -1147,7 +1151,7 @@ static int read_query(struct chat *chat, struct http_request *request, struct ht
 
 static void send_page(struct chat *chat, struct http_request *request)
 {
-    struct http_answer answer = {200, "text/html; charset=utf-8", NULL, page, sizeof page, 1};
+    struct http_answer answer = {200, "text/html; charset=utf-8", NULL, chat->page, INDEX_SIZE, 1};
     struct http_bytes match;
     size_t position = 0;
 
@@ -1173,7 +1177,7 @@ static const char plain_style[] =
 struct html {
     size_t size, length;
     int is_full; /* something did not fit: nothing more is taken */
-    char text[PLAIN_MAX];
+    char *text;  /* PLAIN_MAX bytes */
 };
 
 /* Markup of ours, as it is. */
@@ -1209,11 +1213,14 @@ static void add_text(struct html *html, const unsigned char *text, size_t text_l
     for (; i < text_length && (text[i] & 0xC0) == 0x80; i--) html->length--;
 }
 
-static void begin_plain(struct html *html, const struct store_name *room)
+static void begin_plain(struct html *html, struct chat *chat)
 {
-    html->size = sizeof html->text;
+    const struct store_name *room = &chat->call.room;
+
+    html->size = PLAIN_MAX;
     html->length = 0;
     html->is_full = 0;
+    html->text = chat->answer;
     add_html(html, "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>");
     add_text(html, room->bytes, room->length);
     add_html(html, " \302\267 snug</title>\n<meta name=\"viewport\" content=\"width=device-width\">\n"
@@ -1256,15 +1263,14 @@ static void add_writing_form(struct html *html, const struct chat *chat)
 /* Returns whether its text was cut. */
 static int add_message(struct html *html, const struct store_message *message)
 {
-    time_t seconds = (time_t)(message->t / 1000);
-    struct tm date;
-    char time_text[96] = "";
+    struct http_date date = http_date((int64_t)(message->t / 1000));
+    char time_text[96];
     int is_cut;
 
-    if (gmtime_r(&seconds, &date) != NULL) { /* else the year is beyond all numbers */
-        (void)strftime(time_text, sizeof time_text,
-                       "<time datetime=\"%Y-%m-%dT%H:%M:%SZ\">%Y-%m-%d %H:%M</time>", &date);
-    }
+    (void)snprintf(time_text, sizeof time_text,
+                   "<time datetime=\"%04u-%02u-%02uT%02u:%02u:%02uZ\">%04u-%02u-%02u %02u:%02u</time>", date.year,
+                   date.month, date.day, date.hour, date.minute, date.second, date.year, date.month, date.day,
+                   date.hour, date.minute);
     add_html(html, "<p dir=\"auto\"><b><bdi>");
     add_text(html, message->name.at, message->name.length);
     add_html(html, "</bdi></b> ");
@@ -1324,7 +1330,7 @@ static void send_transcript(struct chat *chat, struct http_request *request)
     struct html html;
 
     store_seen(chat->call.member, now_of(chat));
-    begin_plain(&html, &chat->call.room);
+    begin_plain(&html, chat);
     add_writing_form(&html, chat);
     add_html(&html, "<h2>Messages</h2>\n<p>The newest is first. Times are UTC.</p>\n");
     add_messages(&html, chat->call.member);
@@ -1346,7 +1352,7 @@ static void send_entrance(struct chat *chat, struct http_request *request, struc
     struct html html;
 
     if (store_member_name(for_store(name), &kept, &reason) != STORE_OK) kept.length = 0;
-    begin_plain(&html, &chat->call.room);
+    begin_plain(&html, chat);
     add_form(&html, &chat->call, "join");
     add_html(&html, "<p><label for=\"name\">Your name</label><br><input id=\"name\" name=\"name\" size=\"30\" "
                     "dir=\"auto\" autocomplete=\"nickname\" required value=\"");
@@ -1377,9 +1383,7 @@ static void send_health(struct chat *chat, struct http_request *request)
 
 static void list_rooms(struct chat *chat, struct http_request *request)
 {
-    char list[STORE_LIST_MAX];
-
-    reply_json(request->connection, NO_STORE, list, store_list(chat->store, list));
+    reply_json(request->connection, NO_STORE, chat->answer, store_list(chat->store, chat->answer));
 }
 
 /* The landing form without JavaScript: leads to the room's own form. */
@@ -1645,8 +1649,8 @@ static void send_qr(struct chat *chat, struct http_request *request)
     struct http_bytes scheme = http_field(request, "x-forwarded-proto", NULL); /* the first is the client's */
     struct http_answer answer = {200, "image/svg+xml", NO_STORE, NULL, 0, 0};
     struct address *asker = address_of(request->connection);
-    char address[ROOM_ADDRESS_SIZE], svg[SVG_SIZE];
     struct store_rate rate = chat->settings.joins;
+    char address[ROOM_ADDRESS_SIZE];
     int64_t wait_ms;
     struct qr qr;
 
@@ -1663,12 +1667,14 @@ static void send_qr(struct chat *chat, struct http_request *request)
     } else {
         address[0] = '\0';
     }
-    if (address[0] != '\0' && make_qr(&qr, address) == 0) answer.length = draw_svg(&qr, address, svg, sizeof svg);
+    if (address[0] != '\0' && make_qr(&qr, address) == 0) {
+        answer.length = draw_svg(&qr, address, chat->answer, SVG_SIZE);
+    }
     if (answer.length == 0) {
         http_refuse(request->connection, 400, NULL, "This address is too long for a QR code; ask by a shorter Host.");
         return;
     }
-    answer.body = svg;
+    answer.body = chat->answer;
     http_reply(request->connection, &answer);
 }
 
@@ -1735,16 +1741,15 @@ static const char *read_room(struct call *call, struct http_bytes path)
 }
 
 /* 308 to the room's canonical spelling; what is behind it stays. */
-static void redirect(const struct chat *chat, struct http_request *request, struct http_bytes room)
+static void redirect(struct chat *chat, struct http_request *request, struct http_bytes room)
 {
-    char field[LOCATION_SIZE];
     size_t before = (size_t)(room.at - request->path.at) + room.length;
 
-    (void)snprintf(field, sizeof field, "Location: /r/%s%.*s%s%.*s\r\n", chat->call.room_path,
+    (void)snprintf(chat->answer, LOCATION_SIZE, "Location: /r/%s%.*s%s%.*s\r\n", chat->call.room_path,
                    (int)(request->path.length - before), (const char *)request->path.at + before,
                    request->query.at != NULL ? "?" : "", (int)request->query.length,
                    request->query.at != NULL ? (const char *)request->query.at : "");
-    http_refuse(request->connection, 308, field, "This room's address is spelled as Location says; use that.");
+    http_refuse(request->connection, 308, chat->answer, "This room's address is spelled as Location says; use that.");
 }
 
 static void refuse_method(struct http_connection *connection, unsigned allowed)
@@ -1911,6 +1916,27 @@ static void tell_operator(void *context, const char *sentence)
 
 /* ---- the page ---- */
 
+/* A packed byte under 128 stands for itself, but 1: the byte behind it does. Others begin a copy of what came before:
+ * 10LLLLDD DDDDDDDD are L + 3 bytes from D + 1 back, 11LLLLLL and 16 bits of D likewise. */
+static void unpack_page(unsigned char page[INDEX_SIZE])
+{
+    const unsigned char *packed = packed_page, *end = packed_page + sizeof packed_page;
+    size_t at = 0, distance, length;
+
+    while (packed < end) {
+        unsigned code = *packed++;
+        if (code < 128) {
+            page[at++] = code == 1 ? *packed++ : (unsigned char)code;
+            continue;
+        }
+        distance = code < 192 ? code & 3 : *packed++;
+        distance = (distance << 8 | *packed++) + 1;
+        length = (code < 192 ? code >> 2 & 15 : code & 63) + 3;
+        for (; length > 0; length--, at++) page[at] = page[at - distance];
+    }
+    assert(at == INDEX_SIZE);
+}
+
 /* The SHA-256 of BYTES in base64. */
 static void hash_bytes(const void *bytes, size_t length, char text[HTTP_BASE64_SIZE])
 {
@@ -1921,16 +1947,17 @@ static void hash_bytes(const void *bytes, size_t length, char text[HTTP_BASE64_S
 }
 
 /* Likewise of what is between OPEN and CLOSE in the page; "" if it has no such part. */
-static void hash_part(const char *open, const char *close, char text[HTTP_BASE64_SIZE])
+static void hash_part(const unsigned char page[INDEX_SIZE], const char *open, const char *close,
+                      char text[HTTP_BASE64_SIZE])
 {
     size_t start = 0, end, open_length = strlen(open), close_length = strlen(close);
 
     text[0] = '\0';
-    while (start + open_length <= sizeof page && memcmp(page + start, open, open_length) != 0) start++;
+    while (start + open_length <= INDEX_SIZE && memcmp(page + start, open, open_length) != 0) start++;
     start += open_length;
     end = start;
-    while (end + close_length <= sizeof page && memcmp(page + end, close, close_length) != 0) end++;
-    if (end + close_length <= sizeof page) hash_bytes(page + start, end - start, text);
+    while (end + close_length <= INDEX_SIZE && memcmp(page + end, close, close_length) != 0) end++;
+    if (end + close_length <= INDEX_SIZE) hash_bytes(page + start, end - start, text);
 }
 
 static void make_page_fields(struct chat *chat)
@@ -1939,9 +1966,9 @@ static void make_page_fields(struct chat *chat)
     unsigned char digest[HTTP_DIGEST_SIZE];
     size_t i;
 
-    hash_part("<script>", "</script>", script);
-    hash_part("<style>", "</style>", style);
-    http_sha256(page, sizeof page, digest);
+    hash_part(chat->page, "<script>", "</script>", script);
+    hash_part(chat->page, "<style>", "</style>", style);
+    http_sha256(chat->page, INDEX_SIZE, digest);
     chat->etag[0] = '"';
     for (i = 0; i < 8; i++) (void)sprintf(chat->etag + 1 + 2 * i, "%02x", digest[i]);
     (void)strcat(chat->etag, "\"");
@@ -2257,6 +2284,7 @@ int main(int argc, char **argv)
     if (status >= 0) return status;
     if (gethostname(chat.own_name, sizeof chat.own_name - 1) != 0) chat.own_name[0] = '\0';
     host_name(bytes_of(chat.own_name), chat.own_name);
+    unpack_page(chat.page);
     make_page_fields(&chat);
     chat.random_fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
     if (chat.random_fd < 0) {

@@ -64,7 +64,7 @@
 #define MOVE_MIN (1ULL << 20)             /* every start moves numbers on by so much, */
 #define MOVE_MAX (1ULL << 32)             /* to so much */
 #define BATCH_SIZE 16384                  /* records written by one write() */
-#define LOAD_SIZE (256 * 1024)            /* the window in which the file is read at start */
+#define LOAD_SIZE (64 * 1024)             /* the window in which the file is read at start */
 #define RECORD_MAX 9216                   /* the longest record: a message's line and its frame */
 #define ROOM_RECORD_MAX 256               /* :room, and what comes around a frame in the file */
 #define MEMBER_RECORD_MAX 768             /* :member with all its nonces */
