@@ -2636,21 +2636,12 @@ size_t http_memory(const struct http_options *options)
     return size > SIZE_MAX - sizeof server ? SIZE_MAX : size + sizeof server;
 }
 
-/* Opens one listener. Returns 0, or -1 with errno. */
-static int listen_on(struct http_server *server, const struct sockaddr *address, socklen_t length)
+/* Listens on the socket FD, which is bound and may listen already. Returns 0, or -1 with errno. */
+static int add_listener(struct http_server *server, int fd)
 {
-    int one = 1, error, fd = socket(address->sa_family, SOCK_STREAM, 0);
     struct pollfd *entry = &server->busy.fds[server->busy.count];
 
-    if (fd < 0) return -1;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* a restart need not wait for old connections */
-    if (address->sa_family == AF_INET6) (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (bind(fd, address, length) != 0 || listen(fd, BACKLOG) != 0 || set_up(fd) != 0) {
-        error = errno;
-        (void)net.close(fd);
-        errno = error;
-        return -1;
-    }
+    if (listen(fd, BACKLOG) != 0 || set_up(fd) != 0) return -1;
     entry->fd = fd;
     entry->events = POLLIN;
     server->busy.count++;
@@ -2659,7 +2650,22 @@ static int listen_on(struct http_server *server, const struct sockaddr *address,
     return 0;
 }
 
-/* The port that the system chose for the first listener, so that the second gets the same. */
+/* Opens one listener. Returns 0, or -1 with errno. */
+static int listen_on(struct http_server *server, const struct sockaddr *address, socklen_t length)
+{
+    int one = 1, error, fd = socket(address->sa_family, SOCK_STREAM, 0);
+
+    if (fd < 0) return -1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* a restart need not wait for old connections */
+    if (address->sa_family == AF_INET6) (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    if (bind(fd, address, length) == 0 && add_listener(server, fd) == 0) return 0;
+    error = errno;
+    (void)net.close(fd);
+    errno = error;
+    return -1;
+}
+
+/* The port that the system chose for the first listener, so that the second gets the same; of one that was passed. */
 static uint16_t bound_port(const struct http_server *server)
 {
     struct sockaddr_storage bound;
@@ -2668,10 +2674,25 @@ static uint16_t bound_port(const struct http_server *server)
     memset(&bound, 0, sizeof bound);
     if (getsockname(server->busy.fds[0].fd, (struct sockaddr *)(void *)&bound, &length) != 0) return server->port;
     if (bound.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)(void *)&bound)->sin6_port);
+    if (bound.ss_family != AF_INET) return server->port; /* a Unix socket, passed, has none */
     return ntohs(((struct sockaddr_in *)(void *)&bound)->sin_port);
 }
 
-/* Listens on ADDRESS, or on every address: IPv6 if the system has it, and IPv4. Returns 0, -1 with errno. */
+/* Listens on the sockets that were passed. Returns 0, -1 with errno. */
+static int take_listeners(struct http_server *server)
+{
+    size_t i;
+
+    for (i = 0; i < server->options.sockets; i++) {
+        if (i == HTTP_LISTENERS_MAX) errno = E2BIG;
+        if (i == HTTP_LISTENERS_MAX || add_listener(server, HTTP_PASSED_FD + (int)i) != 0) return -1;
+    }
+    server->port = bound_port(server);
+    return 0;
+}
+
+/* Listens on what was passed, else on ADDRESS, or on every address: IPv6 if the system has it, and IPv4. Returns 0, -1
+ * with errno. */
 static int open_listeners(struct http_server *server)
 {
     const char *address = server->options.address;
@@ -2679,6 +2700,7 @@ static int open_listeners(struct http_server *server)
     struct sockaddr_in four;
     int is_six = 1, is_four = 1;
 
+    if (server->options.sockets > 0) return take_listeners(server);
     memset(&six, 0, sizeof six);
     memset(&four, 0, sizeof four);
     six.sin6_family = AF_INET6;
@@ -2708,6 +2730,7 @@ static void explain_listen(const struct http_options *options, char reason[HTTP_
 {
     const char *address = options->address != NULL ? options->address : "every address";
 
+    if (options->sockets > 0) address = "the sockets passed";
     if (errno == EADDRINUSE) {
         (void)snprintf(reason, HTTP_REASON_SIZE, "Port %u is in use; stop what listens there or take another with -p.",
                        (unsigned)options->port);

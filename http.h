@@ -108,6 +108,7 @@ struct http_time {
 struct http_options {
     const char *address;  /* numeric; NULL: every address, IPv6 and IPv4 */
     uint16_t port;        /* 0: any free one */
+    size_t sockets;       /* bound already, to listen on instead, from descriptor HTTP_PASSED_FD on; 0: opens its own */
     size_t connections;   /* at once, at most */
     size_t peer;          /* connections at once from one address; 0: no limit; loopback is exempt, proxies too */
     const unsigned char (*proxies)[HTTP_ADDRESS_SIZE]; /* for their requests X-Forwarded-For is believed; not copied */
@@ -133,6 +134,7 @@ uint16_t http_port(const struct http_server *server);
 
 /* Descriptors needed beside the connections: listeners. */
 #define HTTP_LISTENERS_MAX 2
+#define HTTP_PASSED_FD 3
 
 /* Calls READY(context) in a turn in which FD is readable. At most HTTP_WATCHES_MAX; FD stays the caller's. */
 #define HTTP_WATCHES_MAX 4

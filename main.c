@@ -2188,11 +2188,22 @@ static void fill_store_options(struct chat *chat, struct store_options *store_op
     store_options->tell = tell_operator;
 }
 
+/* The sockets that systemd has opened for us (sd_listen_fds(3)). */
+static size_t count_passed(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    uint64_t number;
+
+    if (pid == NULL || http_number(bytes_of(pid), INT_MAX, &number) != 0 || number != (uint64_t)getpid()) return 0;
+    return count != NULL && http_number(bytes_of(count), INT_MAX, &number) == 0 ? (size_t)number : 0;
+}
+
 static void fill_http_options(const struct chat *chat, struct http_options *http_options)
 {
     memset(http_options, 0, sizeof *http_options);
     http_options->address = chat->settings.address;
     http_options->port = chat->settings.port;
+    http_options->sockets = count_passed();
     http_options->connections = chat->settings.connections;
     http_options->peer = chat->settings.peer;
     http_options->proxies = (const unsigned char (*)[HTTP_ADDRESS_SIZE])chat->settings.proxies;

@@ -1322,7 +1322,7 @@ static void close_pipe(int fds[2])
 /* Forks the child, while there is little to copy and no socket or lock to hold. Returns -1 with errno. */
 static int fork_syncer(struct store *store)
 {
-    int asks[2], answers[2], error;
+    int asks[2], answers[2], error, fd;
 
     if (disk.pipe(asks) != 0) return -1;
     if (disk.pipe(answers) != 0) goto no_answers;
@@ -1330,6 +1330,7 @@ static int fork_syncer(struct store *store)
     store->syncer.pid = disk.fork();
     if (store->syncer.pid < 0) goto no_child;
     if (store->syncer.pid == 0) {
+        for (fd = STDERR_FILENO + 1; fd < asks[0]; fd++) (void)disk.close(fd); /* the server's, or passed to it */
         (void)disk.close(asks[1]);
         (void)disk.close(answers[0]);
         serve_syncs(store, asks[0], answers[1]);
