@@ -84,6 +84,20 @@ snug.c: main.c http.c http.h store.c store.h .build/page.inc Makefile
 	  sed -e '/#include "page.inc"/{' -e 'r .build/page.inc' -e 'd' -e '}' main.c ) | sed -e '/^#include "/d' > $@.new
 	mv $@.new $@
 
+# The smallest one that we know how to build: static, with musl.
+SMALL = musl-gcc -std=c99 -Os -fwhole-program -fno-inline-functions-called-once -fno-asynchronous-unwind-tables -fno-pie
+
+.build/size/snug: snug.c
+	mkdir -p .build/size
+	$(SMALL) -c -o $@.o snug.c
+	musl-gcc -static -no-pie -s -Wl,-z,noseparate-code -o $@ $@.o
+
+# What of it is libc, the page, and our own. test/size.mjs holds the limits.
+size: snug
+	test/setup
+	$(MAKE) .build/size/snug
+	@SNUG=$$PWD/.build/size/snug node test/size.mjs table
+
 run: snug
 	./snug
 
@@ -102,14 +116,17 @@ bench: snug .build/bench
 # Every test, plain and under the sanitizers. test/setup installs what they need. What measures runs by itself, once.
 check:
 	test/setup
-	$(MAKE) snug unit-programs fuzz-targets .build/asan/snug .build/single/snug .build/asan/snug_faults .build/slow_fsync.so
+	$(MAKE) snug unit-programs fuzz-targets .build/asan/snug $(SINGLES) .build/size/snug .build/asan/snug_faults \
+	    .build/slow_fsync.so
+	test/cross/cross build s390x
 	test/run $(UNITS) test/fuzz/fuzz SNUG=$$PWD/snug test/wire_*.mjs JOBS=2 test/page_*.mjs JOBS=1 \
-	    test/burst.mjs test/sync.mjs test/kill_soak.mjs test/attack.mjs \
+	    test/burst.mjs test/sync.mjs test/kill_soak.mjs test/attack.mjs test/portable.mjs test/small.mjs \
 	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs JOBS=2 test/page_talk.mjs test/page_outage.mjs JOBS=1 \
-	    SNUG=$$PWD/.build/asan/snug_faults test/faults.mjs SNUG=$$PWD/.build/single/snug test/wire_contract.mjs
+	    SNUG=$$PWD/.build/asan/snug_faults test/faults.mjs SNUG=$$PWD/.build/size/snug test/size.mjs $(SINGLE_TESTS) \
+	    $(CROSS_TESTS)
 
 # Likewise, and what takes longer: more of the same, and what reads the code.
-check-all: check lint judge memcheck eva fuzz
+check-all: check lint judge memcheck eva fuzz cross
 	test/run CRASH_SEED=1000 CRASH_RUNS=100 .build/crash SNUG=$$PWD/snug KILLS=220 test/kill_soak.mjs \
 	    ATTACK=long test/attack.mjs test/slow_page.mjs SNUG=$$PWD/.build/asan/snug_faults FAULTS=long test/faults.mjs
 
@@ -172,10 +189,27 @@ unit-programs: $(UNITS)
 .build/snug: main.c http.c http.h store.c store.h .build/page.inc
 	$(UNIT) -o $@ main.c http.c store.c
 
-# The server from its single file, in plain C99.
-.build/single/snug: snug.c
-	mkdir -p .build/single
-	$(CC) -std=c99 -o $@ snug.c
+# The server from its single file, as everybody builds it, by four compilers.
+SINGLES = .build/single/cc/snug .build/single/clang/snug .build/single/tcc/snug .build/single/musl-gcc/snug
+SINGLE_TESTS = SNUG=$$PWD/.build/single/cc/snug test/wire_contract.mjs \
+    SNUG=$$PWD/.build/single/clang/snug test/wire_contract.mjs SNUG=$$PWD/.build/single/tcc/snug test/wire_contract.mjs \
+    SNUG=$$PWD/.build/single/musl-gcc/snug test/wire_contract.mjs
+
+.build/single/cc/snug: snug.c
+	mkdir -p .build/single/cc
+	cc -o $@ snug.c
+
+.build/single/clang/snug: snug.c
+	mkdir -p .build/single/clang
+	clang -o $@ snug.c
+
+.build/single/tcc/snug: snug.c
+	mkdir -p .build/single/tcc
+	tcc -o $@ snug.c
+
+.build/single/musl-gcc/snug: snug.c
+	mkdir -p .build/single/musl-gcc
+	musl-gcc -o $@ snug.c
 
 # The fuzz targets; libFuzzer comes with clang (test/setup). Each stands on a unit test.
 FUZZED = request chunks text file chat
@@ -217,8 +251,19 @@ lint: .build/page.inc
 	done
 	cppcheck --quiet --error-exitcode=1 --std=c99 --enable=warning,style,performance,portability \
 	    --suppress=variableScope --suppress=redundantContinue main.c http.c store.c
-	shellcheck $$(grep -ls '^#!/bin/sh' .ci/* test/* test/fuzz/*)
+	shellcheck $$(grep -ls '^#!/bin/sh' .ci/* test/* test/fuzz/* test/cross/*)
 	test/run test/page_lint.mjs
+
+# One big-endian machine, without the unit tests that take long and meet nothing that differs from machine to machine.
+CROSS = .build/cross/s390x
+CROSS_TESTS = LEAVE_OUT='whatever,nothing is lost whatever,the ring keeps the newest,a resting connection' \
+    JOBS=2 $(CROSS)/unit_http $(CROSS)/unit_store $(CROSS)/unit_main JOBS=1 \
+    OWN=$$PWD/snug SNUG=$$PWD/$(CROSS)/snug test/wire_contract.mjs test/cross/exchange.mjs
+
+# Built for seven kinds of machine, two of them big endian, and run under qemu: takes minutes.
+cross: snug
+	test/setup cross
+	test/cross/cross
 
 # The page before Lighthouse, axe-core, the Nu checker and ESLint.
 judge: snug
@@ -249,4 +294,5 @@ install: snug
 clean:
 	rm -rf .build snug snug.c snug.c.new
 
-.PHONY: all single run bench check check-all unit unit-programs fuzz fuzz-targets coverage lint judge memcheck eva install clean
+.PHONY: all single size run bench check check-all unit unit-programs fuzz fuzz-targets coverage lint cross judge memcheck \
+    eva install clean

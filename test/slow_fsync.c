@@ -4,7 +4,7 @@
  * mind: "fsync MS" and "write MS" are how long an fsync(), or a write() of half a batch of records and more, takes;
  * "fail" makes every fsync() fail with EIO; anything else (or no file) leaves the disk alone. Every fsync() is told in
  * the file of that name with ".log" behind: `PID begins` and `PID ends`, a line each. The file with ".clock" behind
- * holds how many ms the monotonic clock is ahead. */
+ * holds how many ms the monotonic clock is ahead, that with ".wall" how many the wall clock is (or behind: "-5"). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* for RTLD_NEXT */
 #endif
@@ -107,13 +107,17 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 {
     int result = system_clock_gettime(clock, time);
     char ahead[32];
-    long ms;
+    long long ms;
 
-    if (result != 0 || clock != CLOCK_MONOTONIC) return result;
-    read_beside(".clock", ahead);
-    ms = strtol(ahead, NULL, 10);
-    time->tv_sec += ms / 1000;
-    time->tv_nsec += ms % 1000 * 1000000L;
+    if (result != 0) return result;
+    read_beside(clock == CLOCK_MONOTONIC ? ".clock" : ".wall", ahead);
+    ms = strtoll(ahead, NULL, 10);
+    time->tv_sec += (time_t)(ms / 1000);
+    time->tv_nsec += (long)(ms % 1000) * 1000000L;
+    if (time->tv_nsec < 0) {
+        time->tv_sec--;
+        time->tv_nsec += 1000000000L;
+    }
     if (time->tv_nsec >= 1000000000L) {
         time->tv_sec++;
         time->tv_nsec -= 1000000000L;

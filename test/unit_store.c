@@ -5020,11 +5020,12 @@ static void memory_is_counted_before_it_is_taken(void **state)
             options.members = sizes[j];
             options.history = 1000 * i;
             sum = store_memory(&options);
+            if (sizeof sum < 8 && sum == SIZE_MAX) continue; /* too much for 32 bits */
             assert_true(sum >=
                         sizeof store + sizes[i] * (sizeof(struct store_room) + sizes[j] * sizeof(struct store_member) +
                                                    options.history + STORE_FRAME_MAX));
             assert_int_equal(lay_out(&store, &options, NULL) + sizeof store, sum);
-            assert_int_equal(sum % 8, 0);
+            assert_int_equal(sum % sizeof(void *), 0);
         }
     }
     for (i = 0; i < sizeof huge / sizeof huge[0]; i++) {

@@ -1,6 +1,7 @@
 /* wire_contract.mjs: every row of the contract's table of requests (section 2), and who may ask (section 5): statuses,
  * fields, and which error comes first where several apply. */
 import crypto from 'node:crypto';
+import fs from 'node:fs';
 import os from 'node:os';
 import { describe, test } from 'node:test';
 import { Connection, ask, assert, cookieOf, each, formOf, join, messages, pathOf, request, requestOf, say, start,
@@ -31,6 +32,7 @@ test('the page is served at / and in every room, and asked for once only', async
         assert.match(answer.text, /^<!doctype html>/i);
     }
     const { fields, body } = await request(server, 'GET', '/');
+    assert.ok(body.equals(fs.readFileSync(new URL('../index.html', import.meta.url))), 'index.html as it stands');
     assert.ok(body.equals((await request(server, 'GET', '/r/tea')).body));
     assert.ok(fields.length > 0);
 });
