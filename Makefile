@@ -7,6 +7,7 @@ CC = cc
 CFLAGS = -O2 -fno-asynchronous-unwind-tables
 LDFLAGS = -s
 PREFIX = /usr/local
+MANDIR = $(PREFIX)/share/man
 DESTDIR =
 
 # What we need, whatever is set above.
@@ -120,7 +121,7 @@ check:
 	    .build/slow_fsync.so
 	test/cross/cross build s390x
 	test/run $(UNITS) test/fuzz/fuzz SNUG=$$PWD/snug test/wire_*.mjs JOBS=2 test/page_*.mjs JOBS=1 \
-	    test/burst.mjs test/sync.mjs test/kill_soak.mjs test/attack.mjs test/portable.mjs test/small.mjs \
+	    test/burst.mjs test/sync.mjs test/kill_soak.mjs test/attack.mjs test/portable.mjs test/small.mjs test/install.mjs \
 	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs JOBS=2 test/page_talk.mjs test/page_outage.mjs JOBS=1 \
 	    SNUG=$$PWD/.build/asan/snug_faults test/faults.mjs SNUG=$$PWD/.build/size/snug test/size.mjs $(SINGLE_TESTS) \
 	    $(CROSS_TESTS)
@@ -252,6 +253,7 @@ lint: .build/page.inc
 	cppcheck --quiet --error-exitcode=1 --std=c99 --enable=warning,style,performance,portability \
 	    --suppress=variableScope --suppress=redundantContinue main.c http.c store.c
 	shellcheck $$(grep -ls '^#!/bin/sh' .ci/* test/* test/fuzz/* test/cross/*)
+	sed -n '/^    #!.*rc.common$$/,/^    }$$/s/^    //p' README.md | shellcheck -s sh -e SC2034 -
 	test/run test/page_lint.mjs
 
 # One big-endian machine, without the unit tests that take long and meet nothing that differs from machine to machine.
@@ -286,13 +288,79 @@ eva:
 	test/setup eva
 	test/run test/eva
 
-install: snug
-	mkdir -p $(DESTDIR)$(PREFIX)/bin
-	cp snug $(DESTDIR)$(PREFIX)/bin/snug
-	chmod 755 $(DESTDIR)$(PREFIX)/bin/snug
+# Puts binary and manual where PREFIX, MANDIR and, for packages, DESTDIR say. A server that runs is not disturbed.
+install: snug .build/snug.1
+	mkdir -p "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(MANDIR)/man1"
+	cp snug "$(DESTDIR)$(PREFIX)/bin/snug.new"
+	chmod 755 "$(DESTDIR)$(PREFIX)/bin/snug.new"
+	mv -f "$(DESTDIR)$(PREFIX)/bin/snug.new" "$(DESTDIR)$(PREFIX)/bin/snug"
+	cp .build/snug.1 "$(DESTDIR)$(MANDIR)/man1/snug.1"
+	chmod 644 "$(DESTDIR)$(MANDIR)/man1/snug.1"
+
+# Takes away what install brought, and leaves the folders.
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/snug" "$(DESTDIR)$(MANDIR)/man1/snug.1"
+
+# The manual page, from the sections of README that are one. A cell of a table is told with what stands above it, but
+# where that is "meaning" or in the second column of two.
+manual: .build/snug.1
+
+.build/snug.1: README.md main.c Makefile
+	mkdir -p .build
+	sed -n 's|^#define VERSION "\(.*\)" /\* of \([0-9-]*\).*|.TH SNUG 1 "\2" "snug \1"|p' main.c > $@.new
+	awk ' \
+	function put(text) { \
+	    gsub(/\\/, "\\e", text); gsub(/-/, "\\-", text); \
+	    while ((at = index(text, "`")) > 0) { \
+	        text = substr(text, 1, at - 1) (code ? "\\fR" : "\\fB") substr(text, at + 1); code = !code; \
+	    } \
+	    print (text ~ /^[.\047]/ ? "\\&" : "") text; \
+	} \
+	function begin(kind) { \
+	    if (last == "block" && kind != "block") print ".fi\n.RE"; \
+	    if (kind == "text" && gap && last != "heading") print ".PP"; \
+	    if (kind == "block" && last != "block") print (last == "heading" ? "" : ".PP\n") ".RS 4\n.nf"; \
+	    else if (kind == "block" && gap) print ""; \
+	    last = kind; gap = 0; \
+	} \
+	NR == 1 { print ".SH NAME"; next; } \
+	NR == 3 { sub(/A/, "a"); sub(/:.*/, ""); put("snug - " $$0); } \
+	/^## / { wanted = /^## (Use|From curl|The data file|Limits)$$/; } \
+	!wanted { next; } \
+	/^##+ / { \
+	    begin("heading"); sub(/^##+ /, ""); \
+	    print ".SH " ($$0 == "Use" ? "SYNOPSIS" : $$0 == "The data file" ? "FILES" : toupper($$0)); \
+	    synopsis = $$0 == "Use"; next; \
+	} \
+	/^    / && synopsis { put("`snug`" substr($$0, 9)); print ".SH DESCRIPTION"; synopsis = 0; gap = 0; next; } \
+	/^$$/ { gap = 1; next; } \
+	/^    / { begin("block"); put(substr($$0, 5)); next; } \
+	/^\| --- / { next; } \
+	/^\| / { \
+	    columns = split(substr($$0, 3, length($$0) - 4), cell, / *\| */); \
+	    if (last != "row") { split(substr($$0, 3, length($$0) - 4), head, / *\| */); begin("row"); next; } \
+	    print ".TP"; put(cell[1] ~ /`/ ? cell[1] : "`" cell[1] "`"); \
+	    text = ""; \
+	    for (i = 2; i <= columns; i++) { \
+	        if (cell[i] == "") continue; \
+	        text = text (text == "" ? "" : "; ") (columns == 2 || head[i] == "meaning" ? "" : head[i] " ") cell[i]; \
+	    } \
+	    put(text); next; \
+	} \
+	{ begin("text"); put($$0); }' README.md >> $@.new
+	mv $@.new $@
+
+# A release: what it takes to build and install, in a folder snug-VERSION.
+dist: snug.c .build/snug.1
+	version=$$(sed -n 's/^#define VERSION "\(.*\)".*/\1/p' main.c) && \
+	rm -rf .build/dist && mkdir -p ".build/dist/snug-$$version" && \
+	cp Makefile README.md main.c http.c http.h store.c store.h index.html snug.c .build/snug.1 \
+	    ".build/dist/snug-$$version" && \
+	(cd .build/dist && tar -cf - "snug-$$version") | gzip -9 > "snug-$$version.tar.gz" && \
+	rm -rf .build/dist
 
 clean:
-	rm -rf .build snug snug.c snug.c.new
+	rm -rf .build snug snug.c snug.c.new snug-*.tar.gz
 
 .PHONY: all single size run bench check check-all unit unit-programs fuzz fuzz-targets coverage lint cross judge memcheck \
-    eva install clean
+    eva install uninstall manual dist clean

@@ -29,7 +29,7 @@
 #include <ifaddrs.h>
 #endif
 
-#define VERSION "0.1"
+#define VERSION "0.1" /* of 2026-11-25; the Makefile reads both */
 
 /* ---- limits ---- */
 
