@@ -63,7 +63,8 @@ snug: .build/main.o .build/http.o .build/store.o
 	                printf "%d,%d,", 128 + (take[i] - 3) * 4 + int(near_back[i] / 256), near_back[i] % 256; \
 	            else if (kind[i] == 3) \
 	                printf "%d,%d,%d,", 192 + take[i] - 3, int(far_back[i] / 256), far_back[i] % 256; \
-	            else printf byte[i] < 128 && byte[i] != 1 ? "%d," : "1,%d,", byte[i]; \
+	            else if (byte[i] < 128 && byte[i] != 1) printf "%d,", byte[i]; \
+	            else printf "1,%d,", byte[i]; \
 	            if (++printed % 32 == 0) print ""; \
 	        } \
 	        print ""; \
