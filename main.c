@@ -103,7 +103,7 @@ struct promise {
 
 /* What is kept with a connection that streams, pulls or is held. */
 struct reader {
-    enum { STREAM, ARRAY, WAITING, SAID, JOINED } kind;
+    enum reader_kind { STREAM, ARRAY, WAITING, SAID, JOINED } kind;
     int64_t deadline_ms; /* of those held */
     union {
         struct store_cursor cursor;
@@ -1115,7 +1115,7 @@ static void resume_promise(struct chat *chat, struct http_connection *connection
 }
 
 /* Promises the answer to REQUEST, which was carried out for the call's member. */
-static struct promise *make_promise(struct chat *chat, const struct http_request *request, int kind)
+static struct promise *make_promise(struct chat *chat, const struct http_request *request, enum reader_kind kind)
 {
     struct reader *reader = http_cursor(request->connection);
     struct promise *promise = &reader->of.promise;
