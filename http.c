@@ -2730,8 +2730,9 @@ static void explain_listen(const struct http_options *options, char reason[HTTP_
 {
     const char *address = options->address != NULL ? options->address : "every address";
 
-    if (options->sockets > 0) address = "the sockets passed";
-    if (errno == EADDRINUSE) {
+    if (options->sockets > 0) {
+        (void)snprintf(reason, HTTP_REASON_SIZE, "Can't listen on the sockets passed (%s).", strerror(errno));
+    } else if (errno == EADDRINUSE) {
         (void)snprintf(reason, HTTP_REASON_SIZE, "Port %u is in use; stop what listens there or take another with -p.",
                        (unsigned)options->port);
     } else if (errno == EINVAL) {

@@ -2234,6 +2234,7 @@ static int open_chat(struct chat *chat)
 
     fill_store_options(chat, &store_options);
     fill_http_options(chat, &http_options);
+    if (http_options.sockets > 0) chat->settings.address = NULL; /* it says nothing then */
     memory = store_memory(&store_options);
     if (memory == SIZE_MAX || http_memory(&http_options) > SIZE_MAX - memory) {
         (void)fprintf(stderr, "snug: rooms, history, members or connections are more than this machine can address.\n");

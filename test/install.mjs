@@ -226,11 +226,12 @@ test('no system call of a server with talk, fsyncs and a rewrite is one that the
 
 /* Shell words that start the binary as systemd does, with sockets on PORTS of loopback at descriptor 3 and up; KIND in
  * perl's words, COUNT said to be there, PID said to be who they are for. */
-function passing(ports, { count = ports.length, kind = 'SOCK_STREAM', pid = '$$' } = {}) {
-    const listen = kind === 'SOCK_STREAM' ? 'listen($s, 9) or die;' : '';
+function passing(ports, { count = ports.length, kind = 'SOCK_STREAM', pid = '$$', isConnected = false } = {}) {
+    const here = 'sockaddr_in($port, INADDR_LOOPBACK)';
+    const listen = isConnected ? `connect($s, ${here}) or die;` : kind === 'SOCK_STREAM' ? 'listen($s, 9) or die;' : '';
     const script = `$^F = 10; for my $port (${ports.join()}) {
         socket(my $s, PF_INET, ${kind}, 0) or die; push @kept, $s;
-        setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1); bind($s, sockaddr_in($port, INADDR_LOOPBACK)) or die; ${listen}
+        setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1); bind($s, ${here}) or die; ${listen}
         fileno($s) == 2 + @kept or die } $ENV{LISTEN_FDS} = ${count}; $ENV{LISTEN_PID} = ${pid}; exec @ARGV`;
     return `set -- perl -MSocket -e '${script}' "$@"`;
 }
@@ -239,6 +240,7 @@ test('a server serves the port that systemd opened for it, and its child does no
     const [port, other] = [await freePort(), await freePort()];
     const server = await start(t, { port, args: ['-p', String(other)], before: passing([port]) });
     assert.ok(server.stderr.includes(`:${port}/`), server.stderr);
+    assert.match(server.stderr, /Others on this network/, '-a says nothing');
     await assert.rejects(request({ host: server.host, port: other, connections: new Set() }, 'GET', '/healthz'),
         /ECONNREFUSED/);
     const ann = await join(server, 'tea', 'Ann');
@@ -264,7 +266,8 @@ test('what was passed and can\'t be listened on is refused', async (t) => {
     const args = ['-f', path.join(temporaryFolder(t), 'snug.data')];
     const rows = [{ name: 'three', ports: [one, two, three] },
         { name: 'two of which one is none', ports: [one], count: 2 },
-        { name: 'a datagram socket', ports: [one], kind: 'SOCK_DGRAM' }];
+        { name: 'a datagram socket', ports: [one], kind: 'SOCK_DGRAM' },
+        { name: 'a connection', ports: [one], isConnected: true }];
     await each(rows, async ({ ports, ...row }) => {
         const { code, stderr } = await run(args, { before: passing(ports, row), ms: 5000 });
         assert.equal(code, 1, stderr);
