@@ -291,7 +291,7 @@ eva:
 
 # Puts binary and manual where PREFIX, MANDIR and, for packages, DESTDIR say. A server that runs is not disturbed.
 install: snug .build/snug.1
-	mkdir -p "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(MANDIR)/man1"
+	umask 022 && mkdir -p "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(MANDIR)/man1"
 	cp snug "$(DESTDIR)$(PREFIX)/bin/snug.new"
 	chmod 755 "$(DESTDIR)$(PREFIX)/bin/snug.new"
 	mv -f "$(DESTDIR)$(PREFIX)/bin/snug.new" "$(DESTDIR)$(PREFIX)/bin/snug"
@@ -353,10 +353,10 @@ manual: .build/snug.1
 
 # A release: what it takes to build and install, in a folder snug-VERSION.
 dist: snug.c .build/snug.1
-	version=$$(sed -n 's/^#define VERSION "\(.*\)".*/\1/p' main.c) && \
+	umask 022; version=$$(sed -n 's/^#define VERSION "\(.*\)".*/\1/p' main.c) && \
 	rm -rf .build/dist && mkdir -p ".build/dist/snug-$$version" && \
 	cp Makefile README.md main.c http.c http.h store.c store.h index.html snug.c .build/snug.1 \
-	    ".build/dist/snug-$$version" && \
+	    ".build/dist/snug-$$version" && chmod 644 ".build/dist/snug-$$version"/* && \
 	(cd .build/dist && tar -cf - "snug-$$version") | gzip -9 > "snug-$$version.tar.gz" && \
 	rm -rf .build/dist
 

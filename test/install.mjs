@@ -79,6 +79,8 @@ test('a release unpacked in an empty folder builds, installs, and takes away all
     const [binary, manual] = filesOf(place).map((name) => path.join(place, name));
     for (const [name, mode] of [[binary, 0o755], [manual, 0o644]])
         assert.equal(fs.statSync(name).mode & 0o7777, mode, name);
+    for (let above = path.dirname(manual); above !== folder; above = path.dirname(above))
+        assert.equal(fs.statSync(above).mode & 0o7777, 0o755, above);
     assert.ok(fs.readFileSync(binary).equals(fs.readFileSync(path.join(source, 'snug'))));
     assert.ok(fs.readFileSync(manual).equals(fs.readFileSync(path.join(source, 'snug.1'))));
 
