@@ -1,5 +1,5 @@
 /* portable.mjs: what snug asks of a system and of a compiler. It reads the sources and snug.c, and runs no server. */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -72,8 +72,10 @@ test('a system that has POSIX alone builds it, and is asked for nothing else', (
     compile('gcc', ...STRICT, '-Wno-shadow', '-D_POSIX_C_SOURCE=200809L', '-O2', '-c', '-o', `${folder}/plain.o`, `${folder}/plain.c`);
     compile('gcc', '-std=c99', '-O0', '-c', '-o', `${folder}/plain.o`, `${folder}/plain.c`);
     assert.deepEqual(imports([`${folder}/plain.o`]).filter((name) => !isPosix(name)), []);
-    for (const part of PARTS)
-        compile('gcc', ...STRICT, ...POSIX_ALONE, '-I.build', '-c', '-o', `${folder}/part.o`, `${part}.c`);
+    for (const compiler of ['gcc', 'clang'].filter(has)) {
+        for (const part of PARTS)
+            compile(compiler, ...STRICT, ...POSIX_ALONE, '-I.build', '-c', '-o', `${folder}/part.o`, `${part}.c`);
+    }
 });
 
 for (const compiler of ['cc', 'gcc', 'clang', 'tcc', 'musl-gcc']) {
@@ -83,6 +85,23 @@ for (const compiler of ['cc', 'gcc', 'clang', 'tcc', 'musl-gcc']) {
         compile(compiler, '-o', `${folder}/snug`, 'snug.c');
         const { stdout } = spawnSync(`${folder}/snug`, ['-V'], { encoding: 'utf8' });
         assert.match(stdout, /^snug \d/);
+    });
+}
+
+for (const awk of ['mawk', 'gawk', 'busybox awk', 'original-awk']) {
+    const skip = has(awk.split(' ')[0]) ? false : `there is no ${awk}`;
+    test(`${awk} packs the page and makes the manual like any other`, { skip }, (t) => {
+        const folder = temporaryFolder(t);
+        for (const name of ['Makefile', 'README.md', 'index.html', 'main.c'])
+            fs.copyFileSync(path.join(ROOT, name), path.join(folder, name));
+        fs.writeFileSync(path.join(folder, 'awk'), `#!/bin/sh\nexec ${awk} "$@"\n`, { mode: 0o755 });
+        const { status, stderr } = spawnSync('make', ['.build/page.inc', '.build/snug.1'],
+            { cwd: folder, encoding: 'utf8', env: { ...process.env, PATH: `${folder}:${process.env.PATH}` } });
+        assert.equal(status, 0, stderr);
+        for (const name of ['.build/page.inc', '.build/snug.1']) {
+            execFileSync('make', [name], { cwd: ROOT });
+            assert.ok(fs.readFileSync(path.join(folder, name)).equals(fs.readFileSync(path.join(ROOT, name))), name);
+        }
     });
 }
 
