@@ -2236,11 +2236,11 @@ static int open_chat(struct chat *chat)
     fill_http_options(chat, &http_options);
     if (http_options.sockets > 0) chat->settings.address = NULL; /* it says nothing then */
     memory = store_memory(&store_options);
-    if (memory == SIZE_MAX || http_memory(&http_options) > SIZE_MAX - memory) {
+    if (memory > SIZE_MAX - sizeof *chat || http_memory(&http_options) > SIZE_MAX - sizeof *chat - memory) {
         (void)fprintf(stderr, "snug: rooms, history, members or connections are more than this machine can address.\n");
         return -1;
     }
-    memory += http_memory(&http_options);
+    memory += http_memory(&http_options) + sizeof *chat; /* the page is in it */
     if (read_random(chat, seed, sizeof seed) != 0) {
         (void)fprintf(stderr, "snug: /dev/urandom gives nothing (%s).\n", strerror(errno));
         return -1;
