@@ -2009,6 +2009,9 @@ static void print_first_address(const struct chat *chat)
     if (make_qr(&qr, text) == 0) print_qr(&qr);
 }
 
+/* Of IPv6 alone: on it nobody is reached by IPv4. */
+static int is_only_six(const char *address) { return address != NULL && strchr(address, ':') != NULL; }
+
 #ifdef HAS_GETIFADDRS
 /* The address of an interface as text; "" if others on the network can't use it. */
 static void usable_address(const struct sockaddr *address, char text[INET6_ADDRSTRLEN])
@@ -2037,7 +2040,7 @@ static int print_interfaces(struct chat *chat)
     for (each = first; each != NULL; each = each->ifa_next) {
         usable_address(each->ifa_addr, text);
         if (text[0] == '\0') continue;
-        if (only != NULL && (strchr(only, ':') != NULL) != (strchr(text, ':') != NULL)) continue;
+        if (only != NULL && is_only_six(only) != is_only_six(text)) continue;
         print_address(chat, text);
         count++;
     }
@@ -2058,7 +2061,7 @@ static int print_interfaces(struct chat *chat)
     there.sin_port = htons(9);
     there.sin_addr.s_addr = htonl(0xC0000201U); /* 192.0.2.1, for documentation (RFC 5737) */
     if (fd < 0) return 0;
-    if (connect(fd, (struct sockaddr *)(void *)&there, sizeof there) == 0 &&
+    if (!is_only_six(chat->settings.address) && connect(fd, (struct sockaddr *)(void *)&there, sizeof there) == 0 &&
         getsockname(fd, (struct sockaddr *)(void *)&here, &length) == 0 &&
         inet_ntop(AF_INET, &here.sin_addr, text, sizeof text) != NULL) {
         print_address(chat, text);
@@ -2077,7 +2080,7 @@ static void print_banner(struct chat *chat, size_t memory)
     (void)fprintf(stderr, "snug " VERSION " is open. %s by\n",
                   is_local ? "Only this machine comes in" : "Others on this network come in");
     if (address != NULL && strcmp(address, "0.0.0.0") != 0 && strcmp(address, "::") != 0) print_address(chat, address);
-    else if (print_interfaces(chat) == 0) print_address(chat, "127.0.0.1");
+    else if (print_interfaces(chat) == 0) print_address(chat, is_only_six(address) ? "::1" : "127.0.0.1");
     print_first_address(chat);
     (void)fprintf(stderr, "data file %s\nmemory %zu KiB at most\n", store_path(chat->store), (memory + 1023) / 1024);
 }
