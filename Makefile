@@ -40,6 +40,7 @@ snug: .build/main.o .build/http.o .build/store.o
 	od -An -v -tu1 index.html | awk ' \
 	    { for (field = 1; field <= NF; field++) byte[count++] = $$field } \
 	    END { \
+	        if (count == 0) exit 1; \
 	        for (i = 0; i < count - 2; i++) { \
 	            key = byte[i] " " byte[i + 1] " " byte[i + 2]; \
 	            before[i] = key in latest ? latest[key] : -1; \
