@@ -384,7 +384,7 @@ function measuredTests() {
         const ways = [undefined, half(), plain('GET', '/healthz')];
         await compare(here, () => attackBy(here.server, strangers(16),
             ...ways.map((first) => ({ kind: 'hold', count: 500, first }))),
-            { opens: 800, during: (round) => newcomers(here.server, round) });
+            { opens: 700, during: (round) => newcomers(here.server, round) });
     });
 
     test('connections opened and closed as fast as can be', async (t) => {

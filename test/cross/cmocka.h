@@ -90,7 +90,7 @@ static int run_tests(const struct CMUnitTest *tests, size_t count)
         int is_failed;
 
         if (is_left_out(tests[i].name)) {
-            printf("ok %zu - %s # SKIP left out here\n", i + 1, tests[i].name);
+            printf("# %s is left out here\n", tests[i].name);
             continue;
         }
         is_failed = setjmp(end_of_test);
