@@ -187,8 +187,10 @@ test('who reads above is not moved, and is led down to what is new', async t => 
   await ann.say('the end');
   await saying(bob.page, 'the end').waitFor();
   await until('Bob at the end', () => log(bob.page).evaluate(node => node.scrollHeight - node.scrollTop - node.clientHeight < 2));
+  const frame = () => bob.page.evaluate(() => new Promise(done => requestAnimationFrame(() => setTimeout(done))));
+  await frame();    // the log has a scroll bar now: a new shape
   await log(bob.page).evaluate(node => { node.scrollTop = 100; });
-  await until('the scroll to be noted', () => bob.page.evaluate(() => new Promise(done => requestAnimationFrame(() => done(true)))));
+  await frame();    // the scroll is noted
   await ann.say('and one');
   await ann.say('and two');
   const pill = bob.page.getByRole('button', { name: '2 new' });
