@@ -123,9 +123,9 @@ check:
 	$(MAKE) snug unit-programs fuzz-targets .build/asan/snug $(SINGLES) .build/size/snug .build/asan/snug_faults \
 	    .build/slow_fsync.so
 	test/cross/cross build s390x
-	test/run $(UNITS) test/fuzz/fuzz SNUG=$$PWD/snug test/wire_*.mjs JOBS=2 test/page_*.mjs JOBS=1 \
+	test/run $(UNITS) test/fuzz/fuzz SNUG=$$PWD/snug test/wire_*.mjs test/page_*.mjs \
 	    test/burst.mjs test/sync.mjs test/kill_soak.mjs test/attack.mjs test/portable.mjs test/small.mjs test/install.mjs \
-	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs JOBS=2 test/page_talk.mjs test/page_outage.mjs JOBS=1 \
+	    SNUG=$$PWD/.build/asan/snug test/wire_*.mjs test/page_talk.mjs test/page_outage.mjs \
 	    SNUG=$$PWD/.build/asan/snug_faults test/faults.mjs SNUG=$$PWD/.build/size/snug test/size.mjs $(SINGLE_TESTS) \
 	    $(CROSS_TESTS)
 
