@@ -267,3 +267,37 @@ export function oneHouse() {
     return person;
   };
 }
+
+/* ---- an outage: a server, Ann who comes by a proxy, and Bob who doesn't ---- */
+
+/* BY: Ann's browser. PREPARE is done to her page before she joins. */
+export async function meet(t, browser, { by = browser, options = [], isClockFaked = false, prepare = async () => {} } = {}) {
+  const server = await Server.open(...options);
+  const proxy = await Proxy.open(server);
+  const [ann, bob] = [await Person.open(by, proxy), await Person.open(browser, server)];
+  t.after(async () => {
+    await ann.close();
+    await bob.close();
+    await proxy.close();
+    await server.close();
+  });
+  if (isClockFaked) await ann.page.clock.install();
+  await prepare(ann.page);
+  await ann.join('tea', 'Ann');
+  await bob.join('tea', 'Bob');
+  return { server, proxy, ann, bob, page: ann.page };
+}
+
+/* The texts of the messages that are waiting, refused or sent. */
+export function inState(page, how) {
+  return page.locator(`article[data-state=${how}] .text`).allTextContents();
+}
+
+export function noneWaits(page, limit = 30000) {
+  return until('all to be sent', async () => (await inState(page, 'waiting')).length === 0, limit);
+}
+
+export async function showAll(page, expected, limit = 30000) {
+  await until(expected.length + ' messages', async () => (await texts(page)).length >= expected.length, limit);
+  assert.deepEqual(await texts(page), expected);
+}

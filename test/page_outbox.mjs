@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { LOST, Person, Proxy, Server, box, live, log, messages, openBrowser, saying, status, texts, until } from './page.mjs';
+import { LOST, box, inState, live, log, meet, messages, openBrowser, saying, showAll, status, texts, until } from './page.mjs';
 
 let browser;
 
@@ -17,19 +17,9 @@ before(async () => {
 
 after(() => browser.close());
 
-/* A server, Ann who comes by a proxy, and Bob who doesn't. `ask()`: what Ann's page asked for and when, by its clock. */
-async function meeting(t, { isClockFaked = false, options = ['-o', 'rate=off'] } = {}) {
-  const server = await Server.open(...options);
-  const proxy = await Proxy.open(server);
-  const [ann, bob] = [await Person.open(browser, proxy), await Person.open(browser, server)];
-  t.after(async () => {
-    await ann.close();
-    await bob.close();
-    await proxy.close();
-    await server.close();
-  });
-  if (isClockFaked) await ann.page.clock.install();
-  await ann.context.addInitScript(() => {
+/* `asked`: what Ann's page asked for and when, by its clock. */
+function meeting(t, how = {}) {
+  const prepare = page => page.context().addInitScript(() => {
     const { fetch } = window;
     window.asked = [];
     window.fetch = (path, how) => {
@@ -37,26 +27,15 @@ async function meeting(t, { isClockFaked = false, options = ['-o', 'rate=off'] }
       return fetch(path, how);
     };
   });
-  await ann.join('tea', 'Ann');
-  await bob.join('tea', 'Bob');
-  return { server, proxy, ann, bob, page: ann.page };
+  return meet(t, browser, { options: ['-o', 'rate=off'], prepare, ...how });
 }
 
 const onSend = answer => path => path.endsWith('/send') ? answer : null;
 
 const state = (page, text) => saying(page, text).getAttribute('data-state');
 
-function inState(page, how) {
-  return page.locator(`article[data-state=${how}] .text`).allTextContents();
-}
-
 function none(page, how) {
   return until('none ' + how, async () => (await inState(page, how)).length === 0, 30000);
-}
-
-async function showAll(page, expected) {
-  await until(expected.length + ' messages', async () => (await texts(page)).length >= expected.length, 30000);
-  assert.deepEqual(await texts(page), expected);
 }
 
 const plain = { 'Content-Type': 'text/plain; charset=utf-8' };

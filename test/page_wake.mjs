@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
-import { CHROMIUM, Person, Proxy, SWITCHES, Server, box, live, log, openBrowser, saying, status, texts, until } from './page.mjs';
+import { CHROMIUM, SWITCHES, box, live, meet, noneWaits, openBrowser, saying, showAll, status, texts, until } from './page.mjs';
 
 let browser;
 
@@ -15,37 +15,14 @@ before(async () => {
 
 after(() => browser.close());
 
-/* A server, Ann who comes by a proxy, and Bob who doesn't. */
-async function meeting(t, { isClockFaked = false, by = browser } = {}) {
-  const server = await Server.open('-o', 'rate=off');
-  const proxy = await Proxy.open(server);
-  const [ann, bob] = [await Person.open(by, proxy), await Person.open(browser, server)];
-  t.after(async () => {
-    await ann.close();
-    await bob.close();
-    await proxy.close();
-    await server.close();
-  });
-  if (isClockFaked) await ann.page.clock.install();
-  await ann.join('tea', 'Ann');
-  await bob.join('tea', 'Bob');
-  return { server, proxy, ann, bob, page: ann.page };
-}
-
-async function showAll(page, expected, limit = 8000) {
-  await until(expected.length + ' messages', async () => (await texts(page)).length >= expected.length, limit);
-  assert.deepEqual(await texts(page), expected);
-}
-
-function noneWaits(page) {
-  return until('all to be sent', async () => await page.locator('[data-state=waiting]').count() === 0, 30000);
-}
+const meeting = (t, how) => meet(t, browser, { options: ['-o', 'rate=off'], ...how });
+const showSoon = (page, expected, limit = 8000) => showAll(page, expected, limit);
 
 describe('tabs, sleep and networks', { concurrency: 3 }, () => {
   test('after an hour asleep or hidden, with a dead connection, it is right again within seconds', async t => {
     const { proxy, page, ann, bob } = await meeting(t, { isClockFaked: true });
     await bob.say('before');
-    await showAll(page, ['before']);
+    await showSoon(page, ['before']);
     for (const [i, wake] of [() => {}, () => document.dispatchEvent(new Event('visibilitychange')), () => dispatchEvent(new Event('focus'))].entries()) {
       proxy.cut();
       await bob.say('meanwhile ' + i);
@@ -57,7 +34,7 @@ describe('tabs, sleep and networks', { concurrency: 3 }, () => {
       await live(page);
     }
     await ann.say('awake');
-    for (const each of [page, bob.page]) await showAll(each, ['before', 'meanwhile 0', 'meanwhile 1', 'meanwhile 2', 'awake']);
+    for (const each of [page, bob.page]) await showSoon(each, ['before', 'meanwhile 0', 'meanwhile 1', 'meanwhile 2', 'awake']);
     await bob.page.getByText('2 here').waitFor();
   });
 
@@ -66,18 +43,18 @@ describe('tabs, sleep and networks', { concurrency: 3 }, () => {
     assert.equal(proxy.streams, 1);
     await page.clock.fastForward(45000);
     await bob.say('a beat');
-    await showAll(page, ['a beat']);
+    await showSoon(page, ['a beat']);
     await page.clock.fastForward(45000);
     await page.clock.runFor(2000);
     await bob.say('another');
-    await showAll(page, ['a beat', 'another']);
+    await showSoon(page, ['a beat', 'another']);
     assert.equal(proxy.streams, 1);
     proxy.cut();
     await bob.say('unheard');
     proxy.mend();
     await page.clock.fastForward(51000);
     await page.clock.runFor(3000);
-    await showAll(page, ['a beat', 'another', 'unheard']);
+    await showSoon(page, ['a beat', 'another', 'unheard']);
     assert.equal(proxy.streams, 2);
     await live(page);
   });
@@ -85,7 +62,7 @@ describe('tabs, sleep and networks', { concurrency: 3 }, () => {
   test('another network: the old stream is silent, the browser says so, and nothing is lost or doubled', async t => {
     const { proxy, page, ann, bob } = await meeting(t);
     await ann.say('before');
-    await showAll(bob.page, ['before']);
+    await showSoon(bob.page, ['before']);
     await noneWaits(page);
     proxy.cut();
     await bob.say('unheard');
@@ -94,7 +71,7 @@ describe('tabs, sleep and networks', { concurrency: 3 }, () => {
     await page.evaluate(() => dispatchEvent(new Event('online')));
     await saying(page, 'unheard').waitFor({ timeout: 5000 });
     await ann.say('after');
-    for (const each of [page, bob.page]) await showAll(each, ['before', 'unheard', 'after']);
+    for (const each of [page, bob.page]) await showSoon(each, ['before', 'unheard', 'after']);
     assert.equal(proxy.streams, 2);
   });
 
@@ -103,7 +80,7 @@ describe('tabs, sleep and networks', { concurrency: 3 }, () => {
     t.after(() => cacher.close());
     const { page, ann, bob, proxy } = await meeting(t, { by: cacher });
     await ann.say('before');
-    await showAll(bob.page, ['before']);
+    await showSoon(bob.page, ['before']);
     await noneWaits(page);
     await box(page).fill('half a sent');
     await page.evaluate(() => {
@@ -116,12 +93,12 @@ describe('tabs, sleep and networks', { concurrency: 3 }, () => {
     await page.evaluate(() => history.back()).catch(() => {});
     await page.waitForURL('**/r/tea', { waitUntil: 'commit' });
     await box(page).waitFor();
-    await showAll(page, ['before', 'meanwhile']);
+    await showSoon(page, ['before', 'meanwhile']);
     assert.ok(await page.evaluate(() => window.isSame && window.isFromCache), 'the page came from the cache');
     await live(page);
     assert.equal(await box(page).inputValue(), 'half a sent');
     await box(page).press('Enter');
-    for (const each of [page, bob.page]) await showAll(each, ['before', 'meanwhile', 'half a sent']);
+    for (const each of [page, bob.page]) await showSoon(each, ['before', 'meanwhile', 'half a sent']);
     assert.equal(proxy.sends.length, 2);
   });
 

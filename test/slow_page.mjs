@@ -4,7 +4,7 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Person, Proxy, Server, box, live, log, openBrowser, saying, status, texts, until } from './page.mjs';
+import { Person, Server, inState, live, log, meet, noneWaits, openBrowser, saying, showAll, status, texts, until } from './page.mjs';
 
 const MINUTE_MS = 60000;
 const SECONDS_MS = 15000;    // "within seconds", on a machine that others use too
@@ -17,34 +17,8 @@ before(async () => {
 
 after(() => browser.close());
 
-/* A server, Ann who comes by a proxy, and Bob who doesn't. */
-async function meeting(t, ...options) {
-  const server = await Server.open(...options);
-  const proxy = await Proxy.open(server);
-  const [ann, bob] = [await Person.open(browser, proxy), await Person.open(browser, server)];
-  t.after(async () => {
-    await ann.close();
-    await bob.close();
-    await proxy.close();
-    await server.close();
-  });
-  await ann.join('tea', 'Ann');
-  await bob.join('tea', 'Bob');
-  return { server, proxy, ann, bob, page: ann.page };
-}
-
-async function showAll(page, expected, limit = SECONDS_MS) {
-  await until(expected.length + ' messages', async () => (await texts(page)).length >= expected.length, limit);
-  assert.deepEqual(await texts(page), expected);
-}
-
-function noneWaits(page, limit) {
-  return until('all to be sent', async () => await page.locator('[data-state=waiting]').count() === 0, limit);
-}
-
-function inState(page, how) {
-  return page.locator(`article[data-state=${how}] .text`).allTextContents();
-}
+const meeting = (t, ...options) => meet(t, browser, { options });
+const showSoon = (page, expected, limit = SECONDS_MS) => showAll(page, expected, limit);
 
 describe('in their time', { concurrency: 6 }, () => {
   test('cut for a minute, and nobody was told: right again within seconds, what one reads is not moved', { timeout: 200000 }, async t => {
@@ -58,12 +32,12 @@ describe('in their time', { concurrency: 6 }, () => {
     for (const text of ['bob 1', 'bob 2']) await bob.say(text);
     await pause(MINUTE_MS);
     proxy.mend();
-    await showAll(page, [long, 'bob 1', 'bob 2']);
+    await showSoon(page, [long, 'bob 1', 'bob 2']);
     assert.equal(await log(page).evaluate(node => node.scrollTop), 100);
     await page.getByRole('button', { name: '2 new' }).waitFor();
     await live(page);
     await ann.say('ann 1');
-    await showAll(bob.page, [long, 'bob 1', 'bob 2', 'ann 1']);
+    await showSoon(bob.page, [long, 'bob 1', 'bob 2', 'ann 1']);
   });
 
   test('cut for a minute while one writes: it goes out within seconds, once', { timeout: 200000 }, async t => {
@@ -78,7 +52,7 @@ describe('in their time', { concurrency: 6 }, () => {
     await pause(MINUTE_MS);
     proxy.mend();
     await noneWaits(page, SECONDS_MS);
-    for (const each of [page, bob.page]) await showAll(each, ['one', 'meanwhile', 'two', 'one']);
+    for (const each of [page, bob.page]) await showSoon(each, ['one', 'meanwhile', 'two', 'one']);
   });
 
   test('offline for a minute, and told so: right again within seconds', { timeout: 200000 }, async t => {
@@ -91,21 +65,21 @@ describe('in their time', { concurrency: 6 }, () => {
     await status(page).getByText('Offline').waitFor();
     await ann.context.setOffline(false);
     await live(page);
-    for (const each of [page, bob.page]) await showAll(each, ['meanwhile', 'one', 'two']);
+    for (const each of [page, bob.page]) await showSoon(each, ['meanwhile', 'one', 'two']);
     await noneWaits(page, SECONDS_MS);
   });
 
   test('a server that hangs is noticed by its missing beat, and what waited goes out once', { timeout: 200000 }, async t => {
     const { server, page, ann, bob } = await meeting(t);
     await bob.say('before');
-    await showAll(page, ['before']);
+    await showSoon(page, ['before']);
     server.child.kill('SIGSTOP');
     await ann.say('hold on');
     await status(page).getByText(/Reconnecting|Server gone/).waitFor({ timeout: 75000 });
     server.child.kill('SIGCONT');
     await live(page);
     await noneWaits(page, 2 * SECONDS_MS);
-    for (const each of [page, bob.page]) await showAll(each, ['before', 'hold on'], 2 * SECONDS_MS);
+    for (const each of [page, bob.page]) await showSoon(each, ['before', 'hold on'], 2 * SECONDS_MS);
   });
 
   test('fifty messages of an outage go out at the usual rate, in order, once each', { timeout: 200000 }, async t => {
@@ -117,9 +91,9 @@ describe('in their time', { concurrency: 6 }, () => {
     await server.start();
     await noneWaits(page, 90000);
     assert.ok(proxy.sends.some(sent => sent.status === 429), 'the rate was met');
-    for (const each of [page, bob.page]) await showAll(each, written);
+    for (const each of [page, bob.page]) await showSoon(each, written);
     await page.reload();
-    await showAll(page, written);
+    await showSoon(page, written);
     const given = proxy.sends.filter(sent => sent.status === 200);
     assert.deepEqual(given.map(sent => sent.text), written);
     assert.equal(new Set(given.map(sent => sent.nonce)).size, 50);
@@ -173,7 +147,7 @@ describe('in their time', { concurrency: 6 }, () => {
     assert.deepEqual((await Promise.all(others.map(other => inState(other, 'waiting')))).flat(), written);
     proxy.meddle = () => null;
     for (const other of others) await noneWaits(other);
-    await showAll(bob.page, written);
+    await showSoon(bob.page, written);
     assert.equal(proxy.sends.filter(({ status: code, text }) => code === 200 && written.includes(text)).length, 12);
   });
 });
