@@ -59,7 +59,7 @@
 
 typedef char list_and_location_fit[STORE_LIST_MAX <= HTTP_ANSWER_MAX && LOCATION_SIZE <= HTTP_ANSWER_MAX ? 1 : -1];
 
-/* The page, packed by `make` (it would be a third of the program); its first line defines INDEX_SIZE. See unpack_page. */
+/* The page, packed by `make` (it would be a third of the program): see unpack_page. Its first line defines INDEX_SIZE. */
 static const unsigned char packed_page[] = {
 #include "page.inc"
 };
@@ -1640,36 +1640,42 @@ static int is_loopback_host(struct http_bytes host)
     return strcmp(name, "localhost") == 0 || ends_with(name, ".localhost");
 }
 
-/* The room's address as the asker has it, or as others on the network do where he has one for himself alone. It goes
- * with Host and proxy, so none may keep it. It keeps the loop longer than all else that a stranger may ask (1 ms and
- * more), so an address gets four for each time it may join: the page asks up to three times for one look at it. */
-static void send_qr(struct chat *chat, struct http_request *request)
+/* The room's address as the asker has it, or as others on the network do where he has one for himself alone. Returns -1
+ * if it is longer than any code holds. */
+static int room_address(const struct chat *chat, const struct http_request *request, char address[ROOM_ADDRESS_SIZE])
 {
     struct http_bytes host = request->authority;
     struct http_bytes scheme = http_field(request, "x-forwarded-proto", NULL); /* the first is the client's */
+
+    if (host.length >= HOST_SIZE) return -1;
+    if (host.length == 0 || is_loopback_host(host)) {
+        (void)snprintf(address, ROOM_ADDRESS_SIZE, "%s/r/%s", chat->first_address, chat->call.room_path);
+    } else {
+        (void)snprintf(address, ROOM_ADDRESS_SIZE, "http%s://%.*s/r/%s",
+                       http_begins_folded(scheme, "https") ? "s" : "", (int)host.length, (const char *)host.at,
+                       chat->call.room_path);
+    }
+    return 0;
+}
+
+/* None may keep it, for it goes with Host and proxy. It holds the loop up longer than all else that a stranger may ask
+ * (1 ms and more), so an address gets four for each time it may join: the page asks up to three times for one look. */
+static void send_qr(struct chat *chat, struct http_request *request)
+{
     struct http_answer answer = {200, "image/svg+xml", NO_STORE, NULL, 0, 0};
     struct address *asker = address_of(request->connection);
     struct store_rate rate = chat->settings.joins;
     char address[ROOM_ADDRESS_SIZE];
+    int is_short = room_address(chat, request, address) == 0;
     int64_t wait_ms;
     struct qr qr;
 
     rate.tokens *= 4;
-    if (asker != NULL && store_spend(&asker->draws, rate, 1, now_of(chat), &wait_ms) != STORE_OK) {
+    if (is_short && asker != NULL && store_spend(&asker->draws, rate, 1, now_of(chat), &wait_ms) != STORE_OK) {
         refuse_too_fast(request->connection, "QR codes", wait_ms);
         return;
     }
-    if (host.length == 0 || is_loopback_host(host)) {
-        (void)snprintf(address, sizeof address, "%s/r/%s", chat->first_address, chat->call.room_path);
-    } else if (host.length < HOST_SIZE) {
-        (void)snprintf(address, sizeof address, "http%s://%.*s/r/%s", http_begins_folded(scheme, "https") ? "s" : "",
-                       (int)host.length, (const char *)host.at, chat->call.room_path);
-    } else {
-        address[0] = '\0';
-    }
-    if (address[0] != '\0' && make_qr(&qr, address) == 0) {
-        answer.length = draw_svg(&qr, address, chat->answer, SVG_SIZE);
-    }
+    if (is_short && make_qr(&qr, address) == 0) answer.length = draw_svg(&qr, address, chat->answer, SVG_SIZE);
     if (answer.length == 0) {
         http_refuse(request->connection, 400, NULL, "This address is too long for a QR code; ask by a shorter Host.");
         return;

@@ -61,6 +61,9 @@ scenario('one address is drawn so many QR codes, and is told when it may have th
     assert.equal(answer.status, 429);
     assert.match(answer.field('retry-after'), /^2[0-5]$/);
     assert.match((await drawFrom(ONE)).text, /^Too many QR codes at once; wait \d+ seconds\.\n$/);
+    const connection = await Connection.open(server, { from: ONE, ...HERE });
+    connection.write(requestOf('GET', '/r/tea/qr', { host: `[fd00::1]:${'0'.repeat(7000)}80` }));
+    assert.equal((await connection.answer()).status, 400, 'what can never be drawn is told before');
     assert.equal((await joinFrom(server, ONE, 'Ann')).status, 200, 'it may join all the same');
     assert.equal((await drawFrom(TWO)).status, 200, 'another address may');
     for (let i = 0; i < 8; i++)
