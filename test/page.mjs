@@ -301,3 +301,16 @@ export async function showAll(page, expected, limit = 30000) {
   await until(expected.length + ' messages', async () => (await texts(page)).length >= expected.length, limit);
   assert.deepEqual(await texts(page), expected);
 }
+
+/* Whoever opens the room in PLACE (a page or a context) says TEXT in the very moment that it shows. */
+export function sayAtOnce(place, text) {
+  return place.addInitScript(words => addEventListener('DOMContentLoaded', () => {
+    const talk = document.getElementById('talk');
+    new MutationObserver((_, observer) => {
+      if (talk.hidden) return;
+      observer.disconnect();
+      document.getElementById('message').value = words;
+      document.getElementById('compose').requestSubmit();
+    }).observe(talk, { attributes: true });
+  }), text);
+}

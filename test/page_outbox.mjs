@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { LOST, box, inState, live, log, meet, messages, openBrowser, saying, showAll, status, texts, until } from './page.mjs';
+import { LOST, box, inState, live, log, meet, messages, openBrowser, sayAtOnce, saying, showAll, status, texts, until } from './page.mjs';
 
 let browser;
 
@@ -202,15 +202,7 @@ describe('the outbox', { concurrency: 3 }, () => {
     const { proxy, page, ann, bob } = await meeting(t);
     proxy.meddle = path => /(events|send)$/.test(path) ? { status: 503, fields: plain, body: 'Busy.' } : null;
     for (const text of ['one', 'two']) await ann.say(text);
-    await page.addInitScript(() => addEventListener('DOMContentLoaded', () => {
-      const talk = document.getElementById('talk');
-      new MutationObserver((_, observer) => {
-        if (talk.hidden) return;
-        observer.disconnect();
-        document.getElementById('message').value = 'three';
-        document.getElementById('compose').requestSubmit();
-      }).observe(talk, { attributes: true });
-    }));
+    await sayAtOnce(page, 'three');
     await page.reload();
     await saying(page, 'three').waitFor();
     proxy.meddle = () => null;

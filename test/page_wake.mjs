@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
-import { CHROMIUM, SWITCHES, box, live, meet, noneWaits, openBrowser, saying, showAll, status, texts, until } from './page.mjs';
+import { CHROMIUM, SWITCHES, box, live, meet, noneWaits, openBrowser, sayAtOnce, saying, showAll, status, texts, until } from './page.mjs';
 
 let browser;
 
@@ -160,15 +160,7 @@ describe('tabs, sleep and networks', { concurrency: 3 }, () => {
     await page.evaluate(() => dispatchEvent(new Event('online')));    // the stream ends
     await status(page).getByText('Reconnecting').waitFor();
     for (const text of ['one', 'two']) await ann.say(text);
-    await ann.context.addInitScript(() => addEventListener('DOMContentLoaded', () => {
-      const talk = document.getElementById('talk');
-      new MutationObserver((_, observer) => {
-        if (talk.hidden) return;
-        observer.disconnect();
-        document.getElementById('message').value = 'three';
-        document.getElementById('compose').requestSubmit();
-      }).observe(talk, { attributes: true });
-    }));
+    await sayAtOnce(ann.context, 'three');
     const [twin] = await Promise.all([ann.context.waitForEvent('page'), page.evaluate(() => { open(location.href); })]);
     await saying(twin, 'three').waitFor();
     proxy.meddle = () => null;
